@@ -1,0 +1,2 @@
+//! The gateway program.
+fn main() {}

@@ -1,0 +1,20 @@
+//! What the gateway and the sidecar must agree on.
+//!
+//! Pure types and their parsers, plus the one tunnel loop. No HTTP server, no SQL, no file access. A value of one of these
+//! types has been checked once, where it entered; nobody checks it again.
+
+pub mod address;
+pub mod authority;
+pub mod endpoint;
+pub mod error_body;
+pub mod header;
+pub mod host;
+pub mod money;
+pub mod row;
+pub mod tunnel;
+pub mod usage;
+pub mod virtual_key;
+pub mod workload;
+
+/// A secret text. It has no `Display`, its `Debug` prints `[REDACTED]`, and it is wiped on drop.
+pub use secrecy::{ExposeSecret, SecretString};

@@ -1,0 +1,73 @@
+//! The ledger's row as every output and export shows it.
+
+use serde::{Deserialize, Serialize};
+
+/// One upstream attempt or one tunnel. The names are an interface: exports, `fleetgate logs --json` and `/api/logs` bear them.
+///
+/// Times are RFC 3339 in UTC with microseconds. Token counts follow [`crate::usage::Usage`]. `None` means unknown, never zero.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Row {
+    /// The ledger's own identifier of this attempt.
+    pub request_id: String,
+    /// `call` or `tunnel`.
+    pub kind: String,
+    /// The machine, or the address of a caller without a sidecar.
+    pub host: String,
+    /// Why the host is believed: `key`, `claimed` or `address`.
+    pub host_source: String,
+    /// What made the call on that machine.
+    pub workload: String,
+    /// The name of the key that paid.
+    pub key_alias: String,
+    /// The SHA-256 of that key, or `master`.
+    pub key_hash: String,
+    /// The user the key belongs to.
+    pub user: Option<String>,
+    /// Which API was called (`chat`, `messages` …) or `connect`.
+    pub endpoint: String,
+    /// The model the caller named.
+    pub model_requested: String,
+    /// The model that answered.
+    pub model: String,
+    /// Who answered.
+    pub provider: String,
+    /// `success`, `failure`, `client_gone`, `upstream_cut`, `refused`, or how a tunnel ended.
+    pub status: String,
+    /// The HTTP status of the upstream's answer.
+    pub http_status: Option<u16>,
+    /// What went wrong, in one sentence.
+    pub error: Option<String>,
+    /// The whole prompt.
+    pub input_tokens: Option<u64>,
+    /// Prompt tokens read from a cache.
+    pub cache_read_tokens: Option<u64>,
+    /// Prompt tokens written to a cache.
+    pub cache_write_tokens: Option<u64>,
+    /// Everything produced.
+    pub output_tokens: Option<u64>,
+    /// Produced tokens that were reasoning.
+    pub reasoning_tokens: Option<u64>,
+    /// Cost in nano-dollars; `None` when no price is known.
+    pub cost_nanousd: Option<i64>,
+    /// `provider`, `estimated` or `none`.
+    pub usage_source: String,
+    /// `provider`, `override`, `catalogue`, `free` or `unpriced`.
+    pub price_source: String,
+    /// When the call was taken.
+    pub started_at: String,
+    /// When the first byte of the answer came.
+    pub first_byte_at: Option<String>,
+    /// When the last byte of the answer came.
+    pub ended_at: String,
+    /// The caller's `User-Agent`.
+    pub user_agent: Option<String>,
+    /// The provider's identifier of its answer.
+    pub upstream_id: Option<String>,
+    /// A tunnel's destination.
+    pub destination: Option<String>,
+    /// A tunnel's bytes towards the destination.
+    pub bytes_up: Option<u64>,
+    /// A tunnel's bytes towards the client.
+    pub bytes_down: Option<u64>,
+}

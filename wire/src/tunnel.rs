@@ -1,0 +1,238 @@
+//! The one tunnel loop: bytes both ways, half-close kept, counted on every way out.
+
+use std::io;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::time::Instant;
+
+/// One read's worth. TLS records are at most 16 KiB.
+const BUFFER_SIZE: usize = 16 * 1024;
+
+/// When a silent tunnel is taken down.
+#[derive(Debug, Clone, Copy)]
+pub struct TunnelLimits {
+    /// Longest silence on *both* ways together: one busy way keeps the tunnel up.
+    pub idle: Duration,
+    /// The same once one side has finished sending; shorter, since a dead peer often shows so.
+    pub half_closed_idle: Duration,
+}
+
+impl Default for TunnelLimits {
+    fn default() -> Self {
+        Self { idle: Duration::from_secs(600), half_closed_idle: Duration::from_secs(60) }
+    }
+}
+
+/// What went through a tunnel and how it ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TunnelReport {
+    /// Bytes written to the destination.
+    pub up: u64,
+    /// Bytes written to the client.
+    pub down: u64,
+    /// How it ended.
+    pub end: TunnelEnd,
+}
+
+/// How a tunnel ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TunnelEnd {
+    /// Both sides finished sending.
+    Closed,
+    /// One side broke (reset, aborted); the other was ended with it.
+    Broken(io::ErrorKind),
+    /// Nothing moved for the idle limit.
+    Idle,
+}
+
+impl TunnelEnd {
+    /// The word in the row's status.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Broken(_) => "broken",
+            Self::Idle => "idle_timeout",
+        }
+    }
+}
+
+/// Copies both ways until both sides finished, one broke, or nothing moved for the limit. `early` are bytes that the client
+/// sent behind its `CONNECT`; they go first.
+pub async fn relay<C, D>(client: C, early: Bytes, destination: D, limits: TunnelLimits) -> TunnelReport
+where
+    C: AsyncRead + AsyncWrite,
+    D: AsyncRead + AsyncWrite,
+{
+    let (client_reads, client_writes) = tokio::io::split(client);
+    let (destination_reads, destination_writes) = tokio::io::split(destination);
+    let clock = ActivityClock::start();
+    let (up, down) = (AtomicU64::new(0), AtomicU64::new(0));
+
+    let upward = copy(early, client_reads, destination_writes, &up, &clock);
+    let downward = copy(Bytes::new(), destination_reads, client_writes, &down, &clock);
+    let both = async { tokio::try_join!(upward, downward) };
+    let end = tokio::select! {
+        result = both => match result {
+            Ok(_) => TunnelEnd::Closed,
+            Err(error) => TunnelEnd::Broken(error.kind()),
+        },
+        () = clock.silence(limits) => TunnelEnd::Idle,
+    };
+    TunnelReport { up: up.load(Relaxed), down: down.load(Relaxed), end }
+}
+
+async fn copy(
+    early: Bytes,
+    mut from: impl AsyncRead + Unpin,
+    mut to: impl AsyncWrite + Unpin,
+    count: &AtomicU64,
+    clock: &ActivityClock,
+) -> io::Result<()> {
+    write_counted(&mut to, &early, count, clock).await?;
+    let mut buffer = vec![0u8; BUFFER_SIZE];
+    loop {
+        let length = from.read(&mut buffer).await?;
+        clock.touch();
+        if length == 0 {
+            clock.half_close();
+            // The peer may have gone already; what it still sends the other way is not lost for that.
+            return match to.shutdown().await {
+                Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(()),
+                result => result,
+            };
+        }
+        write_counted(&mut to, &buffer[..length], count, clock).await?;
+    }
+}
+
+/// Writes all, counting what was really taken even when a later piece fails.
+async fn write_counted(
+    to: &mut (impl AsyncWrite + Unpin),
+    mut bytes: &[u8],
+    count: &AtomicU64,
+    clock: &ActivityClock,
+) -> io::Result<()> {
+    while !bytes.is_empty() {
+        let taken = to.write(bytes).await?;
+        if taken == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        count.fetch_add(taken as u64, Relaxed);
+        clock.touch();
+        bytes = &bytes[taken..];
+    }
+    to.flush().await
+}
+
+/// When something last moved, on either way.
+struct ActivityClock {
+    state: Mutex<Activity>,
+}
+
+#[derive(Clone, Copy)]
+struct Activity {
+    last: Instant,
+    half_closed: bool,
+}
+
+impl ActivityClock {
+    fn start() -> Self {
+        Self { state: Mutex::new(Activity { last: Instant::now(), half_closed: false }) }
+    }
+
+    fn update(&self, change: impl FnOnce(&mut Activity)) -> Activity {
+        // A poisoned lock is harmless here: the state is two plain values.
+        let mut state = self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        change(&mut state);
+        *state
+    }
+
+    fn touch(&self) {
+        self.update(|activity| activity.last = Instant::now());
+    }
+
+    fn half_close(&self) {
+        self.update(|activity| activity.half_closed = true);
+    }
+
+    /// Resolves once nothing has moved for as long as the limits allow.
+    async fn silence(&self, limits: TunnelLimits) {
+        loop {
+            let activity = self.update(|_| ());
+            let allowed = if activity.half_closed { limits.half_closed_idle } else { limits.idle };
+            let deadline = activity.last + allowed;
+            if deadline <= Instant::now() {
+                return;
+            }
+            // Wakes at least this often, so that a half-close during a long wait shortens it.
+            let next_look = Instant::now() + limits.half_closed_idle;
+            tokio::time::sleep_until(deadline.min(next_look)).await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{DuplexStream, duplex};
+
+    use super::*;
+
+    fn start(early: &'static [u8]) -> (DuplexStream, DuplexStream, tokio::task::JoinHandle<TunnelReport>) {
+        let (client, client_side) = duplex(64 * 1024);
+        let (destination, destination_side) = duplex(64 * 1024);
+        let early = Bytes::from_static(early);
+        let task = tokio::spawn(relay(client_side, early, destination_side, TunnelLimits::default()));
+        (client, destination, task)
+    }
+
+    #[tokio::test]
+    async fn early_bytes_go_first_and_every_byte_is_counted() {
+        let (mut client, mut destination, task) = start(b"hello ");
+        client.write_all(b"world").await.unwrap();
+        client.shutdown().await.unwrap();
+        let mut seen = String::new();
+        destination.read_to_string(&mut seen).await.unwrap();
+        assert_eq!(seen, "hello world");
+
+        // The other way stays open after the client finished sending.
+        destination.write_all(&[7u8; 50_000]).await.unwrap();
+        drop(destination);
+        let mut answer = Vec::new();
+        client.read_to_end(&mut answer).await.unwrap();
+        assert_eq!(answer.len(), 50_000);
+        assert_eq!(task.await.unwrap(), TunnelReport { up: 11, down: 50_000, end: TunnelEnd::Closed });
+    }
+
+    #[tokio::test]
+    async fn a_broken_side_ends_the_other_and_keeps_the_counts() {
+        let (mut client, destination, task) = start(b"");
+        client.write_all(b"123").await.unwrap();
+        let mut seen = [0u8; 3];
+        let mut destination = destination;
+        destination.read_exact(&mut seen).await.unwrap();
+        drop(destination);
+        // Writing into the dropped side breaks the tunnel.
+        client.write_all(b"4").await.unwrap();
+        let report = task.await.unwrap();
+        assert_eq!((report.up, report.end), (3, TunnelEnd::Broken(io::ErrorKind::BrokenPipe)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_ends_a_tunnel_and_half_closed_silence_sooner() {
+        let began = Instant::now();
+        let (_client, _destination, task) = start(b"");
+        assert_eq!(task.await.unwrap().end, TunnelEnd::Idle);
+        assert_eq!(began.elapsed().as_secs(), 600);
+
+        let began = Instant::now();
+        let (mut client, _destination, task) = start(b"");
+        client.shutdown().await.unwrap();
+        assert_eq!(task.await.unwrap().end, TunnelEnd::Idle);
+        assert_eq!(began.elapsed().as_secs(), 60);
+    }
+}
