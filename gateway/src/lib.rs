@@ -1,1 +1,3 @@
-//! The gateway.
+//! The gateway: one room per stage, in the order in which a call goes through them. ARCHITECTURE.md has the table.
+
+pub mod config;

@@ -1,0 +1,151 @@
+//! What the operator wants: LiteLLM's `config.yaml`, our `fleetgate:` section, the environment and the command line, read once
+//! into one [`Config`]. For each live value it is known where it came from.
+
+mod origin;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use fleetgate_wire::SecretString;
+use ipnet::IpNet;
+
+pub use origin::{Finding, Origin, Setting, Severity};
+
+/// Everything the gateway was told, typed and resolved. Nothing looks into the environment after this exists.
+#[derive(Debug)]
+pub struct Config {
+    /// Where the API and `CONNECT` are served. All loopback, mesh or private unless the operator said that he means it.
+    pub listen: Vec<SocketAddr>,
+    /// The administrator's key.
+    pub master_key: Option<SecretString>,
+    /// The SQLite file of the ledger.
+    pub database: PathBuf,
+    /// Whether a row must survive the loss of power (`power`) or of the process (`process`, the default).
+    pub durability: Durability,
+    /// The models, in the order of the file.
+    pub deployments: Vec<Deployment>,
+    /// Routing between them.
+    pub routing: Routing,
+    /// Remove parameters that a provider is known to refuse.
+    pub drop_params: bool,
+    /// How long an answer may take to begin, and a whole answer that is not a stream.
+    pub request_timeout: Duration,
+    /// The same for streams, when it is set.
+    pub stream_timeout: Option<Duration>,
+    /// The largest request body, in bytes.
+    pub max_request_bytes: usize,
+    /// Where tunnels may lead.
+    pub egress: EgressSettings,
+    /// Every variable the process was started with, `.env` included, for provider keys that no entry names.
+    pub environment: Environment,
+    /// Every live setting with its origin; secrets are redacted.
+    pub settings: Vec<Setting>,
+}
+
+/// What a ledger row survives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Durability {
+    /// The death of the process: the row is with the operating system before the answer ends.
+    #[default]
+    Process,
+    /// The loss of power: the row is on the disk before the answer ends.
+    Power,
+}
+
+/// One `model_list` entry: a public name, an upstream model, and how to reach it.
+#[derive(Debug, Clone)]
+pub struct Deployment {
+    /// Its place in [`Config::deployments`].
+    pub index: usize,
+    /// `model_info.id`, or a stable hash of the entry.
+    pub id: String,
+    /// The public name; may hold `*`.
+    pub model_name: String,
+    /// `litellm_params.model` as written, prefix included; may hold `*`.
+    pub model: String,
+    /// `litellm_params.custom_llm_provider`.
+    pub custom_provider: Option<String>,
+    /// The upstream's credential.
+    pub api_key: Option<SecretString>,
+    /// The upstream's base address.
+    pub api_base: Option<String>,
+    /// Azure's `api-version`.
+    pub api_version: Option<String>,
+    /// OpenAI's organization.
+    pub organization: Option<String>,
+    /// Headers to add upstream.
+    pub extra_headers: Vec<(String, String)>,
+    /// Members to set in the request's body, over what the client sent.
+    pub extra_body: serde_json::Map<String, serde_json::Value>,
+    /// Members to set in the request's body where the client sent none (`temperature`, `max_tokens`, unknown parameters).
+    pub defaults: serde_json::Map<String, serde_json::Value>,
+    /// Overrides [`Config::drop_params`].
+    pub drop_params: Option<bool>,
+    /// Members to remove from the request's body.
+    pub additional_drop_params: Vec<String>,
+    /// Share of the traffic within its group; from `weight`, else `rpm`, else `tpm`, else 1.
+    pub weight: u64,
+    /// Lower levels are tried first.
+    pub order: u32,
+    /// Overrides [`Config::request_timeout`].
+    pub timeout: Option<Duration>,
+    /// Overrides [`Config::stream_timeout`].
+    pub stream_timeout: Option<Duration>,
+    /// Answer with this text instead of calling anyone.
+    pub mock_response: Option<String>,
+    /// Price fields of the entry, in dollars per unit, by their names in the catalogue.
+    pub prices: BTreeMap<String, f64>,
+    /// The catalogue's name for this model.
+    pub base_model: Option<String>,
+    /// What `/model/info` shows, and `mode`.
+    pub model_info: serde_json::Map<String, serde_json::Value>,
+    /// Where the entry stands.
+    pub origin: Origin,
+}
+
+/// How requests find a deployment.
+#[derive(Debug, Clone, Default)]
+pub struct Routing {
+    /// Other public names for groups.
+    pub aliases: BTreeMap<String, String>,
+    /// Groups to try when all deployments of a group failed; `*` stands for every group.
+    pub fallbacks: BTreeMap<String, Vec<String>>,
+    /// Attempts after the first within a group.
+    pub num_retries: u32,
+}
+
+/// Where tunnels may lead.
+#[derive(Debug, Clone)]
+pub struct EgressSettings {
+    /// Destination ports.
+    pub ports: Vec<u16>,
+    /// Networks that are reachable although they are not public.
+    pub opened: Vec<IpNet>,
+    /// Longest silence of a tunnel.
+    pub idle: Duration,
+    /// Tunnels at once.
+    pub max_tunnels: usize,
+}
+
+/// Variables by name, each with its origin (the process's environment, a `.env` file, or the `environment_variables` section).
+#[derive(Debug, Clone, Default)]
+pub struct Environment {
+    variables: BTreeMap<String, (SecretString, Origin)>,
+}
+
+impl Environment {
+    /// A variable's value; an empty one counts as unset.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&SecretString> {
+        use fleetgate_wire::ExposeSecret;
+        self.variables.get(name).map(|(value, _)| value).filter(|value| !value.expose_secret().is_empty())
+    }
+
+    /// Where a variable came from.
+    #[must_use]
+    pub fn origin(&self, name: &str) -> Option<&Origin> {
+        self.variables.get(name).map(|(_, origin)| origin)
+    }
+}
