@@ -1,5 +1,7 @@
 //! `config check` and `config show`, the latter against a process that answers and against none.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::ffi::OsString;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};

@@ -1,5 +1,7 @@
 //! Each file under `golden/config` is loaded, and what the gateway makes of it is compared with what a person has reviewed.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::fs;

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::deployment::is_unexpanded;
 use super::report::{Cost, Report};
 use super::section::{Given, Section};
 use super::{Environment, Origin, Overrides, redact};
@@ -12,8 +13,10 @@ const FILE_NAME: &str = "ledger.db";
 enum Place {
     /// An SQLite file.
     File(PathBuf),
-    /// LiteLLM's PostgreSQL, or another server.
+    /// PostgreSQL, or another server.
     Server,
+    /// A `${…}` that nobody expands.
+    Placeholder,
 }
 
 /// Reads where the ledger is; LiteLLM's own database settings are answered aloud.
@@ -29,9 +32,9 @@ pub(super) fn read(
     let litellm = litellm_database(general, environment);
     let chosen = chosen.or_else(|| {
         let url = litellm.as_ref()?.url.as_deref()?;
-        match place(url) {
+        match litellm_place(url) {
             Place::File(path) => Some(Given::new(path, litellm.as_ref()?.origin.clone())),
-            Place::Server => None,
+            Place::Server | Place::Placeholder => None,
         }
     });
     let chosen = chosen.unwrap_or_else(|| default(environment, report));
@@ -61,6 +64,10 @@ fn explicit(
             let directory = beside.as_deref().and_then(Path::parent).unwrap_or(Path::new(""));
             Some(Given::new(directory.join(path), given.origin))
         }
+        Place::Placeholder => {
+            report.error(given.origin, "the database is a ${…} that nobody expands");
+            None
+        }
         Place::Server => {
             let message = format!(
                 "{} is not supported by this version; give the path of an SQLite file",
@@ -78,8 +85,17 @@ fn place(text: &str) -> Place {
         text.strip_prefix("sqlite://").or_else(|| text.strip_prefix("sqlite:")).or_else(|| text.strip_prefix("file:"));
     match path {
         Some(path) => Place::File(PathBuf::from(path.split('?').next().unwrap_or(path))),
+        None if is_unexpanded(text) => Place::Placeholder,
         None if text.contains("://") => Place::Server,
         None => Place::File(PathBuf::from(text)),
+    }
+}
+
+/// LiteLLM takes a URL and nothing else.
+fn litellm_place(url: &str) -> Place {
+    match place(url) {
+        Place::File(_) if !["sqlite:", "file:"].iter().any(|scheme| url.trim().starts_with(scheme)) => Place::Server,
+        place => place,
     }
 }
 
@@ -115,11 +131,22 @@ fn litellm_database(general: &Section<'_>, environment: &Environment) -> Option<
 
 /// Says loudly that the database is on for LiteLLM, and where the rows really go.
 fn answer(litellm: &LiteLlm, general: &Section<'_>, path: &Path, was_explicit: bool, report: &mut Report) {
-    let is_server = litellm.url.as_deref().is_none_or(|url| matches!(place(url), Place::Server));
-    if !is_server {
-        return;
+    match litellm.url.as_deref().map_or(Place::Server, litellm_place) {
+        Place::File(_) => return,
+        Place::Placeholder => {
+            let message =
+                format!("{} is a ${{…}} that nobody expands; rows go to SQLite at {}", litellm.name, path.display());
+            report.warn(Cost::Money, litellm.origin.clone(), message);
+            return;
+        }
+        Place::Server => {}
     }
-    let url = litellm.url.as_deref().map(|url| format!(" ({})", redact::url(url))).unwrap_or_default();
+    let url = litellm
+        .url
+        .as_deref()
+        .filter(|url| is_postgres(url))
+        .map(|url| format!(" ({})", redact::url(url)))
+        .unwrap_or_default();
     let declared = general.node().and_then(|general| general.entry("database_url"));
     let in_file = match declared {
         Some(entry) if litellm.name != "general_settings.database_url" => {

@@ -63,7 +63,7 @@ pub(super) fn read(
         model_info: info.node().map(scalar::object).unwrap_or_default(),
         origin: entry.place.origin(),
     };
-    note_settings(&deployment, entry, &params, path, report);
+    note_settings(&deployment, entry, &[params, info], path, report);
     Some(deployment)
 }
 
@@ -173,7 +173,10 @@ fn defaults(params: &Section<'_>, report: &mut Report) -> Map<String, Json> {
                 let message = format!("{path} is not honoured: this version signs in with api_key only");
                 report.warn(Cost::Serving, origin, message);
             }
-            Param::Client => report.warn(Cost::Serving, origin, format!("{path} is not honoured")),
+            Param::Client => {
+                let consequence = params::consequence(&entry.key);
+                report.warn(Cost::Serving, origin, format!("{path} is not honoured: {consequence}"));
+            }
         }
     }
     defaults
@@ -243,8 +246,13 @@ fn is_secret(key: &str) -> bool {
     key == "api_key" || params::param(key) == Param::Cloud || matches!(key, "headers" | "extra_headers" | "extra_body")
 }
 
-fn note_settings(deployment: &Deployment, entry: &Node, params: &Section<'_>, path: &str, report: &mut Report) {
-    let at = |key: &str| params.get(key).map_or_else(|| entry.place.origin(), Node::origin);
+fn note_settings(deployment: &Deployment, entry: &Node, sections: &[Section<'_>; 2], path: &str, report: &mut Report) {
+    let [params, info] = sections;
+    // A null has its line too: that is where somebody meant to set something.
+    let at = |key: &str| {
+        let found = sections.iter().find_map(|section| section.node()?.entry(key));
+        found.map_or_else(|| entry.place.origin(), |entry| entry.node.origin())
+    };
     let name = entry.get("model_name").map_or_else(|| entry.place.origin(), Node::origin);
     report.setting(format!("{path}.model_name"), deployment.model_name.as_str(), name);
     let path = params.path;
@@ -255,10 +263,24 @@ fn note_settings(deployment: &Deployment, entry: &Node, params: &Section<'_>, pa
             report.setting(format!("{path}.{key}"), redact::url(base), at(key));
         }
     }
-    for key in ["api_version", "custom_llm_provider", "weight", "rpm", "tpm", "order", "timeout", "stream_timeout"] {
-        if let Some(text) = params.get(key).and_then(Node::text) {
+    let numbers = ["weight", "rpm", "tpm", "order", "timeout", "stream_timeout"];
+    for key in ["api_version", "custom_llm_provider"].iter().chain(&numbers) {
+        if let Some(text) = params.get(key).and_then(Node::text)
+            // A text where a number belongs could be a key that slipped a line.
+            && (!numbers.contains(key) || scalar::number(text).is_some())
+        {
             report.setting(format!("{path}.{key}"), text, at(key));
         }
+    }
+    for key in ["id", "mode"] {
+        if let Some(node) = info.get(key)
+            && let Some(text) = node.text()
+        {
+            report.setting(format!("{}.{key}", info.path), text, node.origin());
+        }
+    }
+    if let Some(base_model) = &deployment.base_model {
+        report.setting(format!("{}.base_model", info.path), base_model.as_str(), at("base_model"));
     }
     for key in ["organization", "mock_response", "litellm_credential_name"] {
         if params.get(key).is_some() {
@@ -284,6 +306,7 @@ fn note_settings(deployment: &Deployment, entry: &Node, params: &Section<'_>, pa
         }
     }
     for (name, price) in &deployment.prices {
+        let path = if params.get(name).is_some() { path } else { info.path };
         report.setting(format!("{path}.{name}"), price.to_string(), at(name));
     }
 }

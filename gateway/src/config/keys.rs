@@ -38,6 +38,9 @@ const HEADERS: Fate = Ignored(Access, "headers do not name users or forward cred
 const KEYS: Fate = Ignored(Access, "keys are made without it");
 const SIGN_IN: Fate = Ignored(Access, "callers show a virtual key or the master key, nothing else opens");
 
+/// LiteLLM's sections of settings.
+const SECTIONS: &[&str] = &["litellm_settings", "router_settings", "general_settings"];
+
 /// Keys by their paths. What is below a key of this table shares its fate.
 pub(super) const KEYS_BY_PATH: &[(&str, Fate)] = &[
     ("model_list", Honoured),
@@ -84,6 +87,7 @@ pub(super) const KEYS_BY_PATH: &[(&str, Fate)] = &[
     ("litellm_settings.input_callback", Honoured),
     ("litellm_settings.audit_log_callbacks", CALLBACKS),
     ("litellm_settings.custom_provider_map", Honoured),
+    ("litellm_settings.guardrails", Honoured),
     ("litellm_settings.master_key", Misplaced("general_settings")),
     ("litellm_settings.timeout", Misplaced("litellm_settings.request_timeout")),
     ("litellm_settings.context_window_fallbacks", LATER_FALLBACKS),
@@ -311,9 +315,14 @@ pub(super) fn fate(path: &str) -> Option<Fate> {
     KEYS_BY_PATH.iter().find(|(known, _)| *known == path).map(|(_, fate)| *fate)
 }
 
+/// Whether a key is a switch of LiteLLM's machinery in some section.
+pub(super) fn is_machinery(key: &str) -> bool {
+    SECTIONS.iter().any(|section| matches!(fate(&format!("{section}.{key}")), Some(Machinery)))
+}
+
 /// Another section in which LiteLLM knows this key.
 pub(super) fn belongs_in(key: &str) -> Option<&'static str> {
-    ["litellm_settings", "router_settings", "general_settings"].into_iter().find(|section| {
+    SECTIONS.iter().copied().find(|section| {
         let path = format!("{section}.{key}");
         matches!(fate(&path), Some(Honoured | Granted(_) | Ignored(..) | Refused(_)))
     })

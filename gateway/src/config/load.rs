@@ -80,8 +80,12 @@ pub fn load(
         include::read(path, &mut report)
     });
     let from = file.as_ref().map_or(Origin::Default, |(path, _)| Origin::File { file: path.clone(), line: 1 });
+    let was_read = root.is_some() || file.is_none();
     let root = root.unwrap_or_else(|| nothing(file.as_ref().map(|(path, _)| path.as_path())));
-    let config = build(overrides, root, environment, &from, &mut report);
+    let mut built = Report::default();
+    let config = build(overrides, root, environment, &from, &mut built);
+    // That an unreadable file sets no key and no models goes without saying.
+    report.append(built, was_read);
 
     let (findings, settings) = report.finish();
     let config = Config { settings, ..config };
@@ -118,7 +122,7 @@ fn build(
         litellm: Section::new("litellm_settings", root.get("litellm_settings")),
         general: Section::new("general_settings", root.get("general_settings")),
     };
-    let master_key = master_key::read(&sections.general, &sections.litellm, &environment, &listen, report);
+    let master_key = master_key::read(&sections.general, &sections.litellm, &environment, &listen, from, report);
     let database = database::read(overrides, &own, &sections.general, &environment, report);
     database::refuse_to_forget(&sections.general, report);
     let durability = fleetgate::durability(&own, report);

@@ -8,7 +8,7 @@ use super::deployment::is_unexpanded;
 use super::node::Node;
 use super::report::{Cost, Report};
 use super::section::{Given, Section};
-use super::{Environment, Origin, redact, scalar};
+use super::{Environment, Origin, redact};
 
 const VARIABLE: &str = "LITELLM_MASTER_KEY";
 const PERMIT_WEAK: &str = "LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY";
@@ -55,9 +55,10 @@ pub(super) fn read(
     litellm: &Section<'_>,
     environment: &Environment,
     listen: &[SocketAddr],
+    from: &Origin,
     report: &mut Report,
 ) -> Option<SecretString> {
-    let found = find(general, litellm, environment, report);
+    let found = find(general, litellm, environment, from, report);
     let path = "general_settings.master_key";
     report.setting(
         path,
@@ -88,6 +89,7 @@ fn find(
     general: &Section<'_>,
     litellm: &Section<'_>,
     environment: &Environment,
+    from: &Origin,
     report: &mut Report,
 ) -> Option<Given<String>> {
     let not_empty = |given: &Given<String>| !given.value.trim().is_empty();
@@ -105,7 +107,7 @@ fn find(
     if let Some(key) = litellm.text("master_key", report).filter(not_empty) {
         return Some(key);
     }
-    let origin = declared.map_or(Origin::Default, |declared| declared.place.origin());
+    let origin = declared.map_or_else(|| from.clone(), |declared| declared.place.origin());
     let why = declared.map(|declared| format!(" ({})", why_absent(&declared.node))).unwrap_or_default();
     let message =
         format!("there is no master key{why}: nobody can manage keys, only virtual keys that exist already work");
@@ -121,7 +123,7 @@ fn why_absent(node: &Node) -> String {
 }
 
 fn is_weak(key: &str) -> bool {
-    key.len() < SHORTEST || PUBLIC.contains(&key.to_ascii_lowercase().as_str()) || scalar::truth(key).is_some()
+    key.len() < SHORTEST || PUBLIC.contains(&key.to_ascii_lowercase().as_str())
 }
 
 #[cfg(test)]

@@ -217,6 +217,24 @@ pub(super) fn param(name: &str) -> Param {
     }
 }
 
+/// What follows from not honouring a parameter of LiteLLM's client.
+pub(super) fn consequence(name: &str) -> &'static str {
+    match name {
+        "ssl_verify" | "ssl_certificate" => "certificates are always checked",
+        "num_retries" | "max_retries" | "retry_policy" => "router_settings.num_retries holds for every entry",
+        "cooldown_time" | "allowed_fails" => "the built-in cooldown is used",
+        "fallbacks" | "context_window_fallbacks" => "only the router's fallbacks are followed",
+        "tags" | "tag_regex" => "tags do not choose deployments",
+        "stream" | "fake_stream" => "the caller decides whether an answer is a stream",
+        "cache" | "caching" => "answers are not cached",
+        "cache_control_injection_points" | "merge_reasoning_content_in_choices" => {
+            "requests and answers are passed on as they come"
+        }
+        "guardrails" => "calls are not checked",
+        _ => "it steers LiteLLM's own client, which is not here",
+    }
+}
+
 /// Whether a name is one of the price list's price fields.
 pub(super) fn is_price(name: &str) -> bool {
     name.contains("cost_per") || name.ends_with("_cost") || name.contains("_cost_above") || name.contains("_token_cost")

@@ -7,22 +7,22 @@ pub(super) fn presence(is_set: bool) -> &'static str {
     if is_set { "[set]" } else { "[not set]" }
 }
 
-/// A URL without its user, password, query and fragment: any of them may be a credential.
+/// A URL without its user, password, query and fragment: any of them may be a credential. A password with `/`, `?` or `#` in it
+/// makes the rest ambiguous, and then nothing but the scheme is shown.
 pub(super) fn url(text: &str) -> String {
-    let end = text.find(['?', '#']).unwrap_or(text.len());
-    let (kept, hidden) = text.split_at(end);
-    let hidden = if hidden.is_empty() { "" } else { "?[redacted]" };
-    let Some((scheme, rest)) = kept.split_once("://") else {
-        // `user:password@host` without a scheme.
-        return match kept.rsplit_once('@') {
-            Some((_, host)) => format!("[redacted]@{host}{hidden}"),
-            None => format!("{kept}{hidden}"),
-        };
+    let (scheme, rest) = match text.split_once("://") {
+        Some((scheme, rest)) => (format!("{scheme}://"), rest),
+        None => (String::new(), text),
     };
-    // A password may hold a slash by mistake, so everything up to the last @ goes.
-    match rest.rsplit_once('@') {
-        Some((_, host)) => format!("{scheme}://[redacted]@{host}{hidden}"),
-        None => format!("{scheme}://{rest}{hidden}"),
+    let end_of_authority = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    if rest[end_of_authority..].contains('@') {
+        return format!("{scheme}[redacted]");
+    }
+    let end = rest.find(['?', '#']).unwrap_or(rest.len());
+    let hidden = if end < rest.len() { "?[redacted]" } else { "" };
+    match rest[..end].rsplit_once('@') {
+        Some((_, host)) => format!("{scheme}[redacted]@{host}{hidden}"),
+        None => format!("{scheme}{}{hidden}", &rest[..end]),
     }
 }
 
@@ -42,10 +42,9 @@ mod tests {
     fn a_url_is_shown_without_anything_that_could_be_a_credential() {
         for (text, shown) in [
             ("https://api.example.com/v1", "https://api.example.com/v1"),
-            (
-                "postgresql://fleet:pa/ss@db:5432/litellm?password=x",
-                "postgresql://[redacted]@db:5432/litellm?[redacted]",
-            ),
+            ("postgresql://fleet:canary/ss@db:5432/litellm", "postgresql://[redacted]"),
+            ("https://u:canary#x@host/v1", "https://[redacted]"),
+            ("postgresql://u:p@db:5432/litellm?password=x", "postgresql://[redacted]@db:5432/litellm?[redacted]"),
             ("https://host/v1?key=canary", "https://host/v1?[redacted]"),
             ("user:canary@host/v1", "[redacted]@host/v1"),
             ("https://host/#canary", "https://host/?[redacted]"),

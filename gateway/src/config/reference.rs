@@ -1,5 +1,7 @@
 //! `os.environ/NAME`: resolved in maps at any depth and in maps within lists, before `environment_variables:` takes effect.
 
+use std::collections::BTreeSet;
+
 use super::Environment;
 use super::node::{Node, Reference, Value};
 use super::report::{Cost, Report};
@@ -8,11 +10,15 @@ const PREFIX: &str = "os.environ/";
 
 /// Replaces every reference below a node. One to a variable that is not set becomes null.
 pub(super) fn resolve(root: &mut Node, environment: &Environment, report: &mut Report) {
-    Resolver { environment, report }.visit(root, &mut String::new());
+    let section = root.get("environment_variables").and_then(Node::map).unwrap_or_default();
+    let set_later = section.iter().map(|entry| entry.key.clone()).collect();
+    Resolver { environment, set_later, report }.visit(root, &mut String::new());
 }
 
 struct Resolver<'a> {
     environment: &'a Environment,
+    /// The names in `environment_variables:`.
+    set_later: BTreeSet<String>,
     report: &'a mut Report,
 }
 
@@ -58,8 +64,13 @@ impl Resolver<'_> {
         };
         let found = self.environment.given(&variable);
         // The master key and the database have findings of their own, and so have sections that nobody reads.
-        if found.is_none() && path.starts_with("model_list") {
-            let message = format!("{path} is absent: the variable {variable} is not set");
+        if found.is_none() && (path.starts_with("model_list") || path.starts_with("credential_list")) {
+            let hint = if self.set_later.contains(&variable) {
+                ". environment_variables sets it, but references are resolved before, as in LiteLLM"
+            } else {
+                ""
+            };
+            let message = format!("{path} is absent: the variable {variable} is not set{hint}");
             self.report.warn(Cost::Serving, node.place.origin(), message);
         }
         let (value, origin) = match found {

@@ -46,6 +46,13 @@ impl Report {
         self.findings.push((cost, Finding { severity, origin, message }));
     }
 
+    /// Takes over what another report holds; only its errors when its warnings would be noise.
+    pub(super) fn append(&mut self, other: Self, with_warnings: bool) {
+        let wanted = |(_, finding): &(Cost, Finding)| with_warnings || finding.severity == Severity::Error;
+        self.findings.extend(other.findings.into_iter().filter(wanted));
+        self.settings.extend(other.settings);
+    }
+
     /// The findings in the order in which they should be read, and the settings in the order in which they were noted.
     pub(super) fn finish(mut self) -> (Vec<Finding>, Vec<Setting>) {
         self.findings.sort_by_key(|(cost, finding)| (finding.severity, *cost));

@@ -45,6 +45,7 @@ fn look(path: &str, entry: &Entry, machinery: &mut Vec<(String, Origin)>, report
             );
         }
         Some(Fate::Inert(advice)) => inert(path, advice, origin, report),
+        None if keys::is_machinery(&entry.key) => machinery.push((path.to_owned(), origin)),
         None => unknown(path, &entry.key, origin, report),
     }
 }

@@ -20,9 +20,9 @@ pub(super) struct Sections<'a> {
 /// Reads how requests find a deployment.
 pub(super) fn read(sections: &Sections<'_>, models: &Models, report: &mut Report) -> Routing {
     let aliases = aliases(&sections.router, report);
-    let fallbacks = fallbacks(sections, report);
-    let routing = Routing { fallbacks, num_retries: retries(sections, report), aliases };
-    check_targets(&routing, models, sections, report);
+    let found = fallbacks(sections, report);
+    let routing = Routing { fallbacks: found.map, num_retries: retries(sections, report), aliases };
+    check_targets(&routing, &found.targets, models, sections, report);
     if let Some(strategy) = sections.router.text("routing_strategy", report)
         && strategy.value != "simple-shuffle"
     {
@@ -63,9 +63,16 @@ fn aliases(router: &Section<'_>, report: &mut Report) -> BTreeMap<String, String
     aliases
 }
 
+/// Fallbacks, and where each target was named.
+#[derive(Default)]
+struct Fallbacks {
+    map: BTreeMap<String, Vec<String>>,
+    targets: Vec<(String, Origin)>,
+}
+
 /// The router's fallbacks, or else those of `litellm_settings`, as in LiteLLM.
-fn fallbacks(sections: &Sections<'_>, report: &mut Report) -> BTreeMap<String, Vec<String>> {
-    let mut fallbacks = BTreeMap::new();
+fn fallbacks(sections: &Sections<'_>, report: &mut Report) -> Fallbacks {
+    let mut fallbacks = Fallbacks::default();
     let given = |section: &Section<'_>, key| section.get(key).is_some_and(|node| !is_empty(node));
     for key in ["fallbacks", "default_fallbacks"] {
         let (chosen, other) = if given(&sections.router, key) {
@@ -97,7 +104,7 @@ fn names(node: &Node) -> Vec<String> {
 }
 
 /// The proper shape is a list of one-key maps. What else people write is taken for what it evidently means.
-fn read_fallbacks(node: &Node, path: &str, fallbacks: &mut BTreeMap<String, Vec<String>>, report: &mut Report) {
+fn read_fallbacks(node: &Node, path: &str, fallbacks: &mut Fallbacks, report: &mut Report) {
     let items = match node.list() {
         Some(items) => items,
         None if node.map().is_some() => {
@@ -144,39 +151,40 @@ fn warn_of_shape(place: &Place, path: &str, report: &mut Report) {
     report.warn(Cost::Serving, place.origin(), message);
 }
 
-fn add(
-    fallbacks: &mut BTreeMap<String, Vec<String>>,
-    group: &str,
-    targets: Vec<String>,
-    path: &str,
-    place: &Place,
-    report: &mut Report,
-) {
+fn add(fallbacks: &mut Fallbacks, group: &str, targets: Vec<String>, path: &str, place: &Place, report: &mut Report) {
     if targets.is_empty() {
         report.error(place.origin(), format!("{path}: the fallback of {group} must be a name or a list of names"));
         return;
     }
+    if fallbacks.map.contains_key(group) {
+        let message = format!("{path}: the fallback of {group} is given twice; the first is followed, as in LiteLLM");
+        report.warn(Cost::Serving, place.origin(), message);
+        return;
+    }
     report.setting(format!("{path}.{group}"), targets.join(", "), place.origin());
-    fallbacks.entry(group.to_owned()).or_default().extend(targets);
+    fallbacks.targets.extend(targets.iter().map(|target| (target.clone(), place.origin())));
+    fallbacks.map.insert(group.to_owned(), targets);
 }
 
 /// A fallback that leads to a dropped entry would fail when it is needed most.
-fn check_targets(routing: &Routing, models: &Models, sections: &Sections<'_>, report: &mut Report) {
-    let place = [&sections.router, &sections.litellm]
-        .into_iter()
-        .find_map(|section| section.get("fallbacks").or_else(|| section.get("default_fallbacks")));
+fn check_targets(
+    routing: &Routing,
+    targets: &[(String, Origin)],
+    models: &Models,
+    sections: &Sections<'_>,
+    report: &mut Report,
+) {
     let is_served = |name: &str| {
         routing.aliases.contains_key(name)
             || models.deployments.iter().any(|deployment| {
                 deployment.model_name == name || deployment.id == name || matches(&deployment.model_name, name)
             })
     };
-    for target in routing.fallbacks.values().flatten() {
-        let Some(place) = place.map(|node| node.place.origin()) else { return };
-        if models.dropped.contains(target) && !is_served(target) {
-            report.error(place, format!("a fallback leads to {target}, whose entry is dropped"));
-        } else if !is_served(target) {
-            report.warn(Cost::Serving, place, format!("a fallback leads to {target}, which no entry serves"));
+    for (target, origin) in targets.iter().filter(|(target, _)| !is_served(target)) {
+        if models.dropped.contains(target) {
+            report.error(origin.clone(), format!("a fallback leads to {target}, whose entry is dropped"));
+        } else {
+            report.warn(Cost::Serving, origin.clone(), format!("a fallback leads to {target}, which no entry serves"));
         }
     }
     for (alias, group) in &routing.aliases {
