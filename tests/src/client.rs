@@ -207,7 +207,6 @@ impl Answer {
     ///
     /// # Panics
     /// When it is not, or the body was cut; the body is in the message.
-    #[must_use]
     #[track_caller]
     pub fn expect(self, status: u16) -> Self {
         assert_eq!(self.status.as_u16(), status, "{}", self.text());

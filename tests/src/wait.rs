@@ -13,11 +13,7 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 ///
 /// # Panics
 /// When it found nothing within [`PATIENCE`].
-pub async fn eventually<T, F, L>(what: &str, mut look: L) -> T
-where
-    L: FnMut() -> F,
-    F: Future<Output = Option<T>>,
-{
+pub async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;
     loop {
         if let Some(found) = look().await {

@@ -4,13 +4,15 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 use tokio::sync::watch;
 
-use super::reply::{Ending, Step};
+use super::reply::{Ending, Reply, Step};
 
 /// Sends its steps one by one. Dropped before the last one, it says that the reader has gone.
 pub(super) struct ScriptBody {
@@ -20,12 +22,14 @@ pub(super) struct ScriptBody {
     sized: bool,
     flushed: bool,
     finished: bool,
+    sent: Arc<AtomicUsize>,
     abandoned: watch::Sender<usize>,
 }
 
 impl ScriptBody {
-    pub(super) fn new(steps: Vec<Step>, ending: Ending, sized: bool, abandoned: watch::Sender<usize>) -> Self {
-        Self { steps: steps.into(), waiting: None, ending, sized, flushed: false, finished: false, abandoned }
+    pub(super) fn new(reply: Reply, sent: Arc<AtomicUsize>, abandoned: watch::Sender<usize>) -> Self {
+        let Reply { steps, ending, sized, .. } = reply;
+        Self { steps: steps.into(), waiting: None, ending, sized, flushed: false, finished: false, sent, abandoned }
     }
 }
 
@@ -47,6 +51,7 @@ impl Body for ScriptBody {
             }
             match self.steps.pop_front() {
                 Some(Step::Send(data)) => {
+                    self.sent.fetch_add(1, Ordering::Relaxed);
                     // Behind an announced length hyper asks for nothing more.
                     self.finished = self.sized && self.steps.is_empty();
                     return Poll::Ready(Some(Ok(Frame::data(data))));

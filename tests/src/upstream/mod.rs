@@ -12,6 +12,7 @@ use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -93,6 +94,7 @@ struct Shared {
     requests: Mutex<Vec<Recorded>>,
     script: Mutex<VecDeque<Reply>>,
     always: Mutex<Option<Reply>>,
+    sent: Arc<AtomicUsize>,
     arrived: watch::Sender<usize>,
     abandoned: watch::Sender<usize>,
 }
@@ -188,6 +190,12 @@ impl Upstream {
     pub async fn arrived(&self, count: usize) {
         let mut arrived = self.shared.arrived.subscribe();
         soon("requests at the upstream", arrived.wait_for(|n| *n >= count)).await.expect("the upstream lives");
+    }
+
+    /// How many pieces of bodies have been handed to sockets so far.
+    #[must_use]
+    pub fn pieces_sent(&self) -> usize {
+        self.shared.sent.load(Ordering::Relaxed)
     }
 
     /// Waits until somebody has gone away from an answer before its end.
@@ -293,16 +301,15 @@ async fn answer(
         (_, Ending::Reset) => Finale::Reset,
         _ => Finale::Close,
     };
-    match reply.head {
+    match &reply.head {
         // No answer from hyper: the connection's end writes the literal bytes.
         Head::Raw(_) => Err(io::Error::other("the script answers with literal bytes")),
-        Head::Http { status, ref headers } => {
-            let mut response = Response::builder().status(status);
+        Head::Http { status, headers } => {
+            let mut response = Response::builder().status(*status);
             for (name, value) in headers {
                 response = response.header(name, value);
             }
-            let abandoned = shared.abandoned.clone();
-            let body = ScriptBody::new(reply.steps, reply.ending, reply.sized, abandoned);
+            let body = ScriptBody::new(reply, Arc::clone(&shared.sent), shared.abandoned.clone());
             response.body(body).map_err(io::Error::other)
         }
     }
