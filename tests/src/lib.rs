@@ -17,6 +17,7 @@ pub mod client;
 pub mod gateway;
 pub mod netns;
 pub mod process;
+pub mod real_clients;
 pub mod sidecar;
 pub mod upstream;
 pub mod wait;
