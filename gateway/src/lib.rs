@@ -5,4 +5,7 @@ pub mod auth;
 pub mod config;
 pub mod dialect;
 pub mod front;
+pub mod meter;
+pub mod relay;
+pub mod provider;
 pub mod route;
