@@ -1,1 +1,19 @@
-//! The sidecar.
+//! The sidecar: `localhost:4000` with this host's key.
+//!
+//! A request goes one way through the rooms: [`front`] takes it and asks who may talk, [`local`] answers what is ours,
+//! [`inject`] exchanges the credential for the one that [`keystore`] found for the label of [`identity`], [`forward`]
+//! carries it to the gateway. [`respond`] writes every error. [`cli`] is what people type, [`admin`] what it asks the gateway.
+
+pub mod admin;
+pub mod cli;
+pub mod forward;
+pub mod front;
+pub mod identity;
+pub mod inject;
+pub mod keystore;
+pub mod local;
+pub mod places;
+pub mod respond;
+
+/// This program's version, as it goes into `x-fleetgate-sidecar`.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -1,0 +1,162 @@
+//! What people type: one file for each subcommand.
+
+mod keys;
+mod logs;
+mod sidecar;
+mod table;
+mod wait;
+mod whoami;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use fleetgate_wire::SecretString;
+use tracing::level_filters::LevelFilter;
+
+use crate::admin::{Admin, AdminError};
+use crate::forward::GatewayUrl;
+use crate::front::ListenError;
+use crate::identity::IdentityError;
+use crate::keystore::HostsFileError;
+
+/// Somebody else has the port: nothing that a restart could mend.
+const EXIT_PORT_TAKEN: u8 = 3;
+
+/// Fleetgate on this machine.
+#[derive(Debug, Parser)]
+#[command(name = "fleetgate", version, about)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve localhost:4000 with this host's key
+    Sidecar(sidecar::SidecarArgs),
+    /// Say which host this is, why, and where its key lies
+    Whoami(whoami::WhoamiArgs),
+    /// Wait until the sidecar has a key and reaches its gateway
+    Wait(wait::WaitArgs),
+    /// Make and list virtual keys
+    Keys(keys::KeysArgs),
+    /// Show rows of the ledger
+    Logs(logs::LogsArgs),
+}
+
+/// The gateway and who may administer it.
+#[derive(Debug, Args)]
+struct AdminArgs {
+    /// The gateway: http://host:port
+    #[arg(long, env = "FLEETGATE_GATEWAY", value_name = "URL")]
+    gateway: Option<GatewayUrl>,
+    /// The admin credential; better in the environment, where `ps` does not show it
+    #[arg(long, env = "FLEETGATE_ADMIN_KEY", hide_env_values = true, value_name = "KEY")]
+    key: Option<SecretString>,
+}
+
+impl AdminArgs {
+    fn open(self) -> Result<Admin, CliError> {
+        let gateway = self.gateway.ok_or(CliError::NoGateway)?;
+        Ok(Admin::new(gateway, self.key.ok_or(CliError::NoAdminKey)?))
+    }
+}
+
+/// Why a command failed, in one sentence.
+#[derive(Debug, thiserror::Error)]
+pub enum CliError {
+    /// Nobody said where it is.
+    #[error("no gateway: say --gateway http://HOST:4000 or set FLEETGATE_GATEWAY")]
+    NoGateway,
+    /// Nobody said who asks.
+    #[error("no admin credential: set FLEETGATE_ADMIN_KEY (or say --key)")]
+    NoAdminKey,
+    /// Neither systemd nor the environment names a home.
+    #[error("no place for hosts.toml: say --hosts FILE or set FLEETGATE_HOSTS")]
+    NoHostsFile,
+    /// The sidecar would call itself.
+    #[error("the gateway {0} is this sidecar's own address; FLEETGATE_GATEWAY must name the gateway's machine")]
+    OwnAddress(GatewayUrl),
+    /// Who this host is.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// `hosts.toml`.
+    #[error(transparent)]
+    Hosts(#[from] HostsFileError),
+    /// The listeners.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// The gateway's management API.
+    #[error(transparent)]
+    Admin(#[from] AdminError),
+    /// `fleetgate wait` gave up.
+    #[error("{url} is not ready after {seconds} s: {why}")]
+    NotReady {
+        /// The sidecar.
+        url: GatewayUrl,
+        /// How long it was waited for.
+        seconds: u64,
+        /// What the last attempt said.
+        why: String,
+    },
+    /// A file that a new key shall go to.
+    #[error("{path}: {source}")]
+    KeyFile {
+        /// The file.
+        path: String,
+        /// The reason.
+        source: io::Error,
+    },
+    /// The runtime, signals, standard output.
+    #[error(transparent)]
+    System(#[from] io::Error),
+}
+
+impl CliError {
+    /// The process's exit code.
+    #[must_use]
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Listen(ListenError::Taken { .. }) => ExitCode::from(EXIT_PORT_TAKEN),
+            _ => ExitCode::FAILURE,
+        }
+    }
+}
+
+/// Runs what was typed.
+///
+/// # Errors
+/// When the command fails.
+pub fn run(cli: Cli) -> Result<(), CliError> {
+    start_log();
+    // One thread carries thousands of streams, and an idle sidecar stays small.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let result = runtime.block_on(async {
+        match cli.command {
+            Command::Sidecar(args) => sidecar::run(args).await,
+            Command::Whoami(args) => whoami::run(args).await,
+            Command::Wait(args) => wait::run(&args).await,
+            Command::Keys(args) => keys::run(args).await,
+            Command::Logs(args) => logs::run(args).await,
+        }
+    });
+    // Whatever still runs (a tunnel past its time, a name look-up) must not hold up the end.
+    runtime.shutdown_background();
+    result
+}
+
+/// Logs go to standard error; `FLEETGATE_LOG` sets the level (`debug`, `info`, `warn`, `error`).
+fn start_log() {
+    let level = std::env::var("FLEETGATE_LOG").ok().and_then(|text| text.parse().ok()).unwrap_or(LevelFilter::INFO);
+    tracing_subscriber::fmt().with_max_level(level).with_target(false).with_ansi(false).with_writer(io::stderr).init();
+}
+
+/// Prints to standard output. Whoever closed it early (`| head`) has seen enough.
+fn print(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        result => result,
+    }
+}

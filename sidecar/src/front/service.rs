@@ -1,0 +1,113 @@
+//! One request from its head to its answer.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use fleetgate_wire::authority::Authority;
+use http::header::EXPECT;
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
+use http_body::Body;
+use http_body_util::{Either, Full};
+use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
+
+use super::guard;
+use super::in_flight::InFlight;
+use super::target::{self, Target};
+use crate::forward::{self, TunnelAnswer};
+use crate::inject;
+use crate::keystore::NoKey;
+use crate::local::{self, Sidecar};
+use crate::respond::{Refusal, ReplyBody};
+
+/// What all connections of one listener share.
+#[derive(Debug, Clone)]
+pub(super) struct Front {
+    pub(super) sidecar: Arc<Sidecar>,
+    pub(super) in_flight: InFlight,
+}
+
+impl Front {
+    /// Answers; whatever goes wrong becomes an answer too. `ours` is the address that the client reached.
+    pub(super) async fn answer(self, mut request: Request<Incoming>, ours: SocketAddr) -> Response<ReplyBody> {
+        let target = target::read(&request.method().clone(), request.uri_mut(), ours)
+            .and_then(|target| guard::admit(request.headers(), &target, ours.ip()).map(|()| target));
+        let path = request.uri().path().to_owned();
+        match target {
+            Ok(Target::Local) => local::answer(&self.sidecar, &path).await,
+            Ok(Target::Api) => self.call(request, &path).await,
+            Ok(Target::Tunnel(to)) => self.tunnel(&mut request, &to).await.unwrap_or_else(|r| r.into_response(&path)),
+            Err(refusal) => {
+                let waits = waits_for_continue(request.headers());
+                refuse(refusal, Some(request.into_body()), waits, &path).await
+            }
+        }
+    }
+
+    async fn call(&self, mut request: Request<Incoming>, path: &str) -> Response<ReplyBody> {
+        let waits = waits_for_continue(request.headers());
+        let query = request.uri().query().map(str::to_owned);
+        let injected = inject::api_call(request.headers_mut(), query.as_deref(), &self.sidecar.keys.current());
+        if let Err(problem) = injected {
+            return refuse(no_key(&problem), Some(request.into_body()), waits, path).await;
+        }
+        match self.sidecar.gateway.call(request).await {
+            Ok(response) => response.map(Either::Right),
+            Err(unforwarded) => {
+                let refusal = unforwarded.failure.refusal(self.sidecar.gateway.url());
+                tracing::warn!(reason = refusal.reason, path, "{}", refusal.message);
+                refuse(refusal, unforwarded.body, waits, path).await
+            }
+        }
+    }
+
+    async fn tunnel(&self, request: &mut Request<Incoming>, to: &Authority) -> Result<Response<ReplyBody>, Refusal> {
+        let headers = inject::tunnel(request.headers(), &self.sidecar.keys.current()).map_err(|p| no_key(&p))?;
+        let answer = self.sidecar.gateway.connect(to, headers).await.map_err(|failure| {
+            let refusal = failure.refusal(self.sidecar.gateway.url());
+            tracing::warn!(reason = refusal.reason, %to, "{}", refusal.message);
+            refusal
+        })?;
+        match answer {
+            TunnelAnswer::Refused(response) => Ok(response.map(Either::Right)),
+            TunnelAnswer::Open(gateway) => {
+                self.relay(hyper::upgrade::on(request), gateway, to.clone());
+                Ok(Response::new(Either::Left(Full::default())))
+            }
+        }
+    }
+
+    fn relay(&self, client: OnUpgrade, gateway: hyper::upgrade::Upgraded, to: Authority) {
+        let counted = self.in_flight.enter();
+        tokio::spawn(async move {
+            match client.await {
+                Ok(client) => {
+                    let report = forward::join(client, gateway).await;
+                    tracing::debug!(%to, up = report.up, down = report.down, end = report.end.word(), "tunnel ended");
+                }
+                Err(error) => tracing::debug!(%to, "the client left before its tunnel began: {error}"),
+            }
+            drop(counted);
+        });
+    }
+}
+
+fn no_key(problem: &NoKey) -> Refusal {
+    Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "no_key", problem.to_string())
+}
+
+/// Who waits for "100 Continue" has sent no body, and must not be told to send one that nobody wants.
+fn waits_for_continue(headers: &HeaderMap<HeaderValue>) -> bool {
+    headers.contains_key(EXPECT)
+}
+
+/// Refuses once the client has finished sending, so that it is there to read the answer.
+async fn refuse<B>(refusal: Refusal, body: Option<B>, waits_for_continue: bool, path: &str) -> Response<ReplyBody>
+where
+    B: Body<Data = bytes::Bytes> + Unpin,
+{
+    if let (Some(body), false) = (body, waits_for_continue) {
+        forward::drain(body).await;
+    }
+    refusal.into_response(path)
+}

@@ -1,0 +1,98 @@
+//! Which way a request goes, by the form of its target (RFC 9112 §3.2).
+
+use std::net::{IpAddr, SocketAddr};
+
+use fleetgate_wire::authority::Authority;
+use http::uri::{PathAndQuery, Uri};
+use http::{Method, StatusCode};
+
+use crate::local;
+use crate::respond::Refusal;
+
+/// Where a request wants to go.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Target {
+    /// `/__fleetgate/…`
+    Local,
+    /// Any other path: the gateway's API.
+    Api,
+    /// `CONNECT host:port`
+    Tunnel(Authority),
+}
+
+/// Reads the target. An absolute one that names ourselves becomes a plain path: clients with `HTTP_PROXY` and no `NO_PROXY` send that.
+pub(super) fn read(method: &Method, uri: &mut Uri, ours: SocketAddr) -> Result<Target, Refusal> {
+    let bad = |message: String| Refusal::new(StatusCode::BAD_REQUEST, "bad_target", message);
+    if method == Method::CONNECT {
+        let text = uri.authority().map_or("", |authority| authority.as_str());
+        return Authority::parse(text).map(Target::Tunnel).map_err(|error| bad(format!("CONNECT: {error}")));
+    }
+    if let Some(authority) = uri.authority() {
+        let port = authority.port_u16().unwrap_or(80);
+        if uri.scheme_str() != Some("http") || port != ours.port() || !names_us(authority.host(), ours.ip()) {
+            return Err(absolute_form());
+        }
+        let path = uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
+        *uri = Uri::from(path);
+    }
+    match uri.path() {
+        path if path.starts_with(local::PREFIX) => Ok(Target::Local),
+        path if path.starts_with('/') => Ok(Target::Api),
+        path => Err(bad(format!("{path:?} is no path"))),
+    }
+}
+
+fn absolute_form() -> Refusal {
+    Refusal::new(
+        StatusCode::BAD_REQUEST,
+        "absolute_form",
+        "the sidecar is no proxy for plain http:// addresses, only for CONNECT tunnels (https). If this call was meant for \
+         localhost, set NO_PROXY=localhost,127.0.0.1,::1 and no_proxy to the same; if not, use https",
+    )
+}
+
+/// Whether a host name means this machine. Address literals are safe: only names can be rebound to another machine's page.
+pub(super) fn names_us(host: &str, ours: IpAddr) -> bool {
+    if host.eq_ignore_ascii_case("localhost") {
+        return true;
+    }
+    let literal = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
+    literal.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback() || ip == ours)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read_text(method: &Method, text: &str) -> (Result<Target, &'static str>, String) {
+        let mut uri = text.parse().unwrap();
+        let target = read(method, &mut uri, "127.0.0.1:4000".parse().unwrap()).map_err(|refusal| refusal.reason);
+        (target, uri.to_string())
+    }
+
+    #[test]
+    fn the_form_of_the_target_decides() {
+        for (text, expected) in [
+            ("/v1/messages?beta=true", Ok(Target::Api)),
+            ("/", Ok(Target::Api)),
+            ("/__fleetgate/health", Ok(Target::Local)),
+            ("*", Err("bad_target")),
+            ("http://example.com/", Err("absolute_form")),
+            ("http://localhost/", Err("absolute_form")),
+            ("https://localhost:4000/", Err("absolute_form")),
+        ] {
+            assert_eq!(read_text(&Method::POST, text).0, expected, "{text}");
+        }
+        for text in ["http://localhost:4000/v1/x?a=1", "http://127.0.0.1:4000/v1/x?a=1", "http://[::1]:4000/v1/x?a=1"] {
+            assert_eq!(read_text(&Method::POST, text), (Ok(Target::Api), "/v1/x?a=1".to_owned()), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_tunnel_needs_a_port_and_an_unambiguous_host() {
+        assert!(matches!(read_text(&Method::CONNECT, "api.example.com:443").0, Ok(Target::Tunnel(_))));
+        for bad in ["example.com", "127.1:443"] {
+            assert_eq!(read_text(&Method::CONNECT, bad).0, Err("bad_target"), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! Where this program keeps its files.
+
+use std::env;
+use std::path::PathBuf;
+
+use directories::ProjectDirs;
+
+/// `hosts.toml`, unless the command line names another: systemd's directory wins over the user's.
+#[must_use]
+pub fn hosts_file() -> Option<PathBuf> {
+    systemd_directory("CONFIGURATION_DIRECTORY")
+        .or_else(|| project_dirs().map(|dirs| dirs.config_dir().to_owned()))
+        .map(|directory| directory.join("hosts.toml"))
+}
+
+/// Where the pinned host label lies.
+#[must_use]
+pub fn state_directory() -> Option<PathBuf> {
+    systemd_directory("STATE_DIRECTORY").or_else(|| {
+        let dirs = project_dirs()?;
+        Some(dirs.state_dir().unwrap_or_else(|| dirs.data_local_dir()).to_owned())
+    })
+}
+
+/// systemd may give several directories, separated by colons; the first is the service's own.
+fn systemd_directory(variable: &str) -> Option<PathBuf> {
+    let value = env::var_os(variable)?;
+    env::split_paths(&value).find(|path| path.is_absolute())
+}
+
+fn project_dirs() -> Option<ProjectDirs> {
+    ProjectDirs::from("dev", "fleetgate", "fleetgate")
+}
