@@ -17,8 +17,8 @@ async fn a_call_goes_through_and_its_row_is_shown() {
     let dir = TempDir::new().expect("a temporary directory");
     let mut command = Command::new("sh");
     command.arg(&script).arg("--once").current_dir(workspace()).kill_on_drop(true);
-    command.env("FLEETGATE_BIN_DIR", bin).env("FLEETGATE_QUICKSTART_DIR", dir.path());
-    command.env("FLEETGATE_GATEWAY_PORT", free_port()).env("FLEETGATE_SIDECAR_PORT", free_port());
+    command.env("FLEETGATE_QUICKSTART_BIN", bin).env("FLEETGATE_QUICKSTART_DIR", dir.path());
+    command.env("FLEETGATE_QUICKSTART_GATEWAY_PORT", free_port()).env("FLEETGATE_QUICKSTART_PORT", free_port());
     let output = tokio::time::timeout(ENOUGH, command.output()).await.expect("it ends").expect("it starts");
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
