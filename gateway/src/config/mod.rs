@@ -112,8 +112,8 @@ pub struct Routing {
     pub aliases: BTreeMap<String, String>,
     /// Groups to try when all deployments of a group failed; `*` stands for every group.
     pub fallbacks: BTreeMap<String, Vec<String>>,
-    /// Attempts after the first within a group.
-    pub num_retries: u32,
+    /// Attempts after the first within a group. `None`: each deployment once.
+    pub num_retries: Option<u32>,
 }
 
 /// Where tunnels may lead.
