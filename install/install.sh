@@ -53,6 +53,8 @@ done
 
 here=$(cd "$(dirname "$0")" && pwd)
 system=$(uname -s)
+config='' state='' services=''
+# shellcheck source=/dev/null # it sets these three
 . "$here/places.sh"
 
 case $part in

@@ -46,8 +46,10 @@ while [ $# -gt 0 ]; do
 done
 
 here=$(cd "$(dirname "$0")" && pwd)
+# shellcheck disable=SC2034 # places.sh reads it
 system=$(uname -s)
 part=${parts:-any}
+# shellcheck source=/dev/null # it only settles the prefix here
 . "$here/places.sh"
 
 if [ "$scope" = system ] && [ -z "$root$dry" ] && [ "$(id -u)" -ne 0 ]; then

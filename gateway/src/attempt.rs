@@ -21,7 +21,7 @@ use crate::route::Choice;
 use fleetgate_wire::endpoint::Endpoint;
 
 /// An attempt under way. Dropped without an end, it writes the row of a client that went away.
-pub struct Attempt {
+pub(crate) struct Attempt {
     gateway: Arc<Gateway>,
     open: Option<(Slot, Box<Entry>)>,
     choice: Choice,
@@ -37,7 +37,7 @@ pub struct Attempt {
 impl Attempt {
     /// Begins an attempt.
     #[expect(clippy::too_many_arguments, reason = "each is a stage's result; a struct would only rename them")]
-    pub fn begin(
+    pub(crate) fn begin(
         gateway: &Arc<Gateway>,
         slot: Slot,
         permit: &Permit,
@@ -85,33 +85,33 @@ impl Attempt {
     }
 
     /// An answer began.
-    pub fn answered(&mut self, reply: &Reply, ask: &Ask, strips_usage: bool) {
+    pub(crate) fn answered(&mut self, reply: &Reply, ask: &Ask, strips_usage: bool) {
         self.note_status(reply.head.status);
         self.strips_usage = strips_usage;
         self.meter = Some(Meter::new(self.endpoint, reply.head.status, &reply.head.headers, ask.stream, strips_usage));
     }
 
     /// The upstream's status.
-    pub fn note_status(&mut self, status: StatusCode) {
+    pub(crate) fn note_status(&mut self, status: StatusCode) {
         if let Some((_, entry)) = &mut self.open {
             entry.http_status = Some(status.as_u16());
         }
     }
 
     /// No answer came.
-    pub fn note_error(&mut self, error: &ClientError) {
+    pub(crate) fn note_error(&mut self, error: &ClientError) {
         // What never connected was never charged; a cut or a time-out may have been.
         self.unanswered = Some((error.to_string(), !matches!(error, ClientError::Connect { .. })));
     }
 
     /// Whether the answer's length will differ from what the provider announced.
     #[must_use]
-    pub fn strips_usage(&self) -> bool {
+    pub(crate) fn strips_usage(&self) -> bool {
         self.strips_usage
     }
 
     /// Names the attempt in the answer's headers, by LiteLLM's names too.
-    pub fn label(&self, headers: &mut HeaderMap) {
+    pub(crate) fn label(&self, headers: &mut HeaderMap) {
         let Some((_, entry)) = &self.open else { return };
         let id = entry.id.to_string();
         set(headers, names::REQUEST_ID, &id);
@@ -162,7 +162,10 @@ impl Attempt {
     }
 
     fn open_provider(&self) -> String {
-        self.gateway.upstream(self.choice.deployment.index).map(|upstream| upstream.provider().to_owned()).unwrap_or_default()
+        self.gateway
+            .upstream(self.choice.deployment.index)
+            .map(|upstream| upstream.provider().to_owned())
+            .unwrap_or_default()
     }
 }
 
@@ -202,7 +205,7 @@ impl Drop for Attempt {
 
 /// The receipt of an attempt's row.
 #[derive(Debug)]
-pub struct SettledReceipt(Option<Receipt>);
+pub(crate) struct SettledReceipt(Option<Receipt>);
 
 impl Future for SettledReceipt {
     type Output = Result<(), Unrecorded>;
@@ -216,21 +219,28 @@ impl Future for SettledReceipt {
     }
 }
 
-/// The one line that a call leaves in the log.
+/// What went wrong is worth a line in the log. What went well is in the ledger, and in the log at `FLEETGATE_LOG=call=debug`.
 fn log(entry: &Entry) {
-    tracing::info!(
-        target: "call",
-        id = %entry.id,
-        host = %entry.caller.host,
-        workload = %entry.caller.workload,
-        key = entry.caller.key.alias(),
-        endpoint = entry.endpoint,
-        model = entry.model,
-        provider = entry.provider,
-        status = entry.status.word(),
-        http = entry.http_status,
-        error = entry.error,
-        cost_nanousd = entry.cost_nanousd(),
-        "call"
-    );
+    macro_rules! line {
+        ($level:ident) => {
+            tracing::$level!(
+                target: "call",
+                id = %entry.id,
+                host = %entry.caller.host,
+                workload = %entry.caller.workload,
+                key = entry.caller.key.alias(),
+                endpoint = entry.endpoint,
+                model = entry.model,
+                provider = entry.provider,
+                status = entry.status.word(),
+                http = entry.http_status,
+                error = entry.error,
+                cost_nanousd = entry.cost_nanousd(),
+            )
+        };
+    }
+    match entry.status {
+        Status::Success | Status::ClientGone => line!(debug),
+        _ => line!(warn),
+    }
 }

@@ -36,7 +36,7 @@ static PROVIDERS_OWN: [HeaderName; 4] = [
 ///
 /// # Errors
 /// With the refusal to answer instead.
-pub async fn serve(gateway: &Arc<Gateway>, intake: Intake) -> Result<Answer, Refusal> {
+pub(crate) async fn serve(gateway: &Arc<Gateway>, intake: Intake) -> Result<Answer, Refusal> {
     let Intake { endpoint, mut head, body, peer, started_at } = intake;
     check_method(&head)?;
     let caller = authenticate(&head.headers, head.uri.query(), peer, &gateway.keyring, started_at)?;
@@ -93,7 +93,8 @@ async fn attempt_all(
     let mut started_at = started_at;
     for (number, choice) in tries.iter().enumerate() {
         let is_final = number + 1 == tries.len();
-        let Some(upstream) = gateway.upstream(choice.deployment.index).filter(|upstream| upstream.speaks(ask.endpoint)) else {
+        let Some(upstream) = gateway.upstream(choice.deployment.index).filter(|upstream| upstream.speaks(ask.endpoint))
+        else {
             continue;
         };
         let outgoing = shape(ask, head, choice, upstream, gateway.config.drop_params)?;
@@ -161,7 +162,8 @@ fn pause(headers: &HeaderMap, number: usize, same_next: bool) -> Duration {
     if !same_next {
         return Duration::ZERO;
     }
-    let asked = headers.get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok()).map(Duration::from_secs);
+    let asked =
+        headers.get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok()).map(Duration::from_secs);
     let grown = FIRST_PAUSE * 2u32.saturating_pow(u32::try_from(number).unwrap_or(u32::MAX));
     asked.unwrap_or(grown).min(LONGEST_WAIT)
 }

@@ -1,5 +1,6 @@
 //! The gateway: one room per stage, in the order in which a call goes through them. ARCHITECTURE.md has the table.
 
+pub mod admin;
 pub mod admit;
 pub mod auth;
 pub mod config;
@@ -9,7 +10,15 @@ pub mod front;
 pub mod ledger;
 pub mod meter;
 pub mod price;
-pub mod relay;
-pub mod respond;
 pub mod provider;
+pub mod relay;
 pub mod route;
+
+pub mod respond;
+
+mod attempt;
+mod boot;
+mod call;
+mod tunnel;
+
+pub mod cli;

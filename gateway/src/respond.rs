@@ -69,7 +69,9 @@ pub enum Refusal {
         allowed: &'static str,
     },
     /// A plain-HTTP proxy request.
-    #[error("plain http:// is not forwarded; tunnels for https:// are (CONNECT). If this call was meant for the gateway itself, set NO_PROXY to its host")]
+    #[error(
+        "plain http:// is not forwarded; tunnels for https:// are (CONNECT). If this call was meant for the gateway itself, set NO_PROXY to its host"
+    )]
     AbsoluteForm,
     /// No such path.
     #[error("no such path: {0}; GET /v1/models lists models, docs/api.md lists paths")]
@@ -96,7 +98,9 @@ impl Refusal {
             Self::Refused(_) => StatusCode::FORBIDDEN,
             Self::Body(BodyError::TooLarge { .. }) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Body(BodyError::UnknownEncoding(_)) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::Body(_) | Self::Ask(_) | Self::NoRoute(_) | Self::BadRequest { .. } | Self::AbsoluteForm => StatusCode::BAD_REQUEST,
+            Self::Body(_) | Self::Ask(_) | Self::NoRoute(_) | Self::BadRequest { .. } | Self::AbsoluteForm => {
+                StatusCode::BAD_REQUEST
+            }
             Self::Request(_) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Upstream { source: ClientError::Timeout { .. }, .. } => StatusCode::GATEWAY_TIMEOUT,
             Self::Upstream { .. } => StatusCode::BAD_GATEWAY,
@@ -104,7 +108,9 @@ impl Refusal {
             Self::Ledger(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Tunnel(refused) => match refused {
                 TunnelRefused::Authority(_) => StatusCode::BAD_REQUEST,
-                TunnelRefused::Port { .. } | TunnelRefused::Destination { .. } | TunnelRefused::Myself(_) => StatusCode::FORBIDDEN,
+                TunnelRefused::Port { .. } | TunnelRefused::Destination { .. } | TunnelRefused::Myself(_) => {
+                    StatusCode::FORBIDDEN
+                }
                 TunnelRefused::Resolve { .. } | TunnelRefused::Connect { .. } => StatusCode::BAD_GATEWAY,
                 TunnelRefused::TooMany(_) => StatusCode::SERVICE_UNAVAILABLE,
             },

@@ -20,7 +20,7 @@ use crate::respond::{Refusal, empty};
 ///
 /// # Errors
 /// With the refusal to answer instead.
-pub async fn serve(gateway: &Arc<Gateway>, intake: TunnelIntake) -> Result<Answer, Refusal> {
+pub(crate) async fn serve(gateway: &Arc<Gateway>, intake: TunnelIntake) -> Result<Answer, Refusal> {
     let TunnelIntake { request, authority, peer, started_at } = intake;
     let headers = request.headers();
     let caller = authenticate(headers, None, peer, &gateway.keyring, started_at).map_err(ask_for_credentials)?;

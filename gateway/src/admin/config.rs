@@ -4,18 +4,24 @@ use std::sync::Arc;
 
 use axum::extract::{Extension, State};
 use axum::http::HeaderMap;
-use serde_json::json;
+use axum::response::IntoResponse;
 
 use super::caller::Peer;
-use super::{Admin, Handled, json as answer};
+use super::{Admin, Handled};
+use crate::config::Running;
 use crate::respond::VERSION;
 
-pub(super) async fn show(State(admin): State<Arc<Admin>>, Extension(peer): Extension<Peer>, headers: HeaderMap) -> Handled {
+pub(super) async fn show(
+    State(admin): State<Arc<Admin>>,
+    Extension(peer): Extension<Peer>,
+    headers: HeaderMap,
+) -> Handled {
     admin.administrator(peer, &headers)?;
-    Ok(answer(&json!({
-        "version": VERSION,
-        "pid": std::process::id(),
-        "started_at": admin.started_at,
-        "settings": crate::config::settings_json(&admin.settings),
-    })))
+    let running = Running {
+        version: VERSION.to_owned(),
+        pid: std::process::id(),
+        started_at: admin.started_at.to_string(),
+        settings: admin.settings.iter().map(Into::into).collect(),
+    };
+    Ok(axum::Json(running).into_response())
 }

@@ -51,7 +51,8 @@ impl KeyRequest {
     pub(super) fn apply(self, record: &mut KeyRecord, now: Timestamp) -> Result<(), Refusal> {
         self.check_budgets()?;
         if let Some(text) = self.text("duration") {
-            record.expires = Some(duration::from_now(text, now).map_err(|error| bad(error.to_string(), Some("duration")))?);
+            record.expires =
+                Some(duration::from_now(text, now).map_err(|error| bad(error.to_string(), Some("duration")))?);
         } else if self.fields.get("duration").is_some_and(Value::is_null) {
             record.expires = None;
         }
@@ -110,7 +111,8 @@ fn host(value: &Value) -> Result<Option<HostLabel>, Refusal> {
 fn models(value: &Value) -> Result<Vec<String>, Refusal> {
     match value {
         Value::Null => Ok(Vec::new()),
-        _ => serde_json::from_value(value.clone()).map_err(|_| bad("models must be a list of texts".into(), Some("models"))),
+        _ => serde_json::from_value(value.clone())
+            .map_err(|_| bad("models must be a list of texts".into(), Some("models"))),
     }
 }
 

@@ -126,7 +126,8 @@ pub(super) async fn list(
     Query(query): Query<ListQuery>,
 ) -> Handled {
     admin.administrator(peer, &headers)?;
-    let fits = |wanted: &Option<String>, value: Option<&str>| wanted.as_deref().is_none_or(|wanted| Some(wanted) == value);
+    let fits =
+        |wanted: &Option<String>, value: Option<&str>| wanted.as_deref().is_none_or(|wanted| Some(wanted) == value);
     let mut records = admin.keyring.all();
     records.retain(|record| {
         fits(&query.key_alias, record.key_alias.as_deref())
@@ -169,7 +170,12 @@ pub(super) async fn block(state: State<Arc<Admin>>, peer: Extension<Peer>, heade
     set_blocked(state, peer, headers, &body, true).await
 }
 
-pub(super) async fn unblock(state: State<Arc<Admin>>, peer: Extension<Peer>, headers: HeaderMap, body: Bytes) -> Handled {
+pub(super) async fn unblock(
+    state: State<Arc<Admin>>,
+    peer: Extension<Peer>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Handled {
     set_blocked(state, peer, headers, &body, false).await
 }
 
@@ -198,7 +204,9 @@ pub(super) async fn delete(
     let request = KeyRequest::read(&body)?;
     let (keys, aliases) = (request.texts("keys"), request.texts("key_aliases"));
     if keys.is_empty() && aliases.is_empty() {
-        return Err(bad("name what to delete: {\"keys\": [...]} or {\"key_aliases\": [...]}".into(), Some("keys")).into());
+        return Err(
+            bad("name what to delete: {\"keys\": [...]} or {\"key_aliases\": [...]}".into(), Some("keys")).into()
+        );
     }
     let mut hashes = Vec::new();
     for key in &keys {
@@ -235,7 +243,9 @@ impl Admin {
     }
 
     fn find(&self, hash: &KeyHash) -> Result<Arc<KeyRecord>, Refusal> {
-        self.keyring.get(hash).ok_or_else(|| Refusal::NotFound(format!("Key not found in database: no key has the hash {hash}")))
+        self.keyring
+            .get(hash)
+            .ok_or_else(|| Refusal::NotFound(format!("Key not found in database: no key has the hash {hash}")))
     }
 
     fn by_alias(&self, alias: &str) -> Result<Arc<KeyRecord>, Refusal> {
@@ -258,7 +268,8 @@ fn hash_of(text: &str) -> KeyHash {
 }
 
 fn show(record: &KeyRecord) -> Map<String, Value> {
-    let mut shown: Map<String, Value> = ALWAYS_SHOWN.iter().map(|(name, value)| ((*name).to_owned(), value())).collect();
+    let mut shown: Map<String, Value> =
+        ALWAYS_SHOWN.iter().map(|(name, value)| ((*name).to_owned(), value())).collect();
     shown.extend(record.other.clone());
     if let Ok(Value::Object(own)) = serde_json::to_value(record) {
         shown.extend(own.into_iter().filter(|(name, _)| name != "other"));

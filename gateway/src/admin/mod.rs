@@ -18,6 +18,8 @@ use axum::response::Response;
 use axum::routing::{get, post};
 use jiff::Timestamp;
 
+pub use caller::Peer;
+
 use crate::auth::Keyring;
 use crate::config::Setting;
 use crate::ledger::Ledger;

@@ -16,7 +16,11 @@ use crate::respond::Refusal;
 const CREATED: u64 = 1_677_610_602;
 const CREATED_TEXT: &str = "2023-02-28T18:56:42Z";
 
-pub(super) async fn list(State(admin): State<Arc<Admin>>, Extension(peer): Extension<Peer>, headers: HeaderMap) -> Handled {
+pub(super) async fn list(
+    State(admin): State<Arc<Admin>>,
+    Extension(peer): Extension<Peer>,
+    headers: HeaderMap,
+) -> Handled {
     let names = admin.names(peer, &headers)?;
     if headers.contains_key("anthropic-version") {
         let data: Vec<Value> = names.iter().map(|name| anthropic_item(name)).collect();
@@ -51,7 +55,9 @@ impl Admin {
         };
         let deployments = self.models.deployments().iter().map(|deployment| deployment.model_name.clone());
         let mut names: Vec<String> = deployments.chain(self.models.aliases().keys().cloned()).collect();
-        names.retain(|name| !name.contains('*') && (allowed.is_empty() || allowed.iter().any(|glob| admits(glob, name))));
+        names.retain(|name| {
+            !name.contains('*') && (allowed.is_empty() || allowed.iter().any(|glob| admits(glob, name)))
+        });
         let mut seen = std::collections::HashSet::new();
         names.retain(|name| seen.insert(name.clone()));
         Ok(names)

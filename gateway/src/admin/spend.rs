@@ -42,7 +42,9 @@ pub(super) async fn logs(
     admin.administrator(peer, &headers)?;
     let key_hash = query.api_key.as_deref().map(|key| match KeyHash::parse(key) {
         Ok(hash) => hash.to_string(),
-        Err(_) if key == "litellm_proxy_master_key" || key == crate::auth::MASTER_HASH => crate::auth::MASTER_HASH.to_owned(),
+        Err(_) if key == "litellm_proxy_master_key" || key == crate::auth::MASTER_HASH => {
+            crate::auth::MASTER_HASH.to_owned()
+        }
         Err(_) => KeyHash::digest(key).to_string(),
     });
     let by_dates_only = key_hash.is_none() && query.user_id.is_none() && query.request_id.is_none();

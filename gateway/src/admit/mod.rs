@@ -49,7 +49,9 @@ pub fn admit_model<'a>(
     let CallerKey::Virtual(record) = &caller.key else { return Ok(Permit { caller }) };
     let allows_all = |entry: &str| matches!(entry, "*" | "all-proxy-models" | "all-team-models");
     let allowed = &record.models;
-    if allowed.is_empty() || allowed.iter().any(|entry| allows_all(entry) || admits(entry, model) || admits(entry, resolved)) {
+    if allowed.is_empty()
+        || allowed.iter().any(|entry| allows_all(entry) || admits(entry, model) || admits(entry, resolved))
+    {
         return Ok(Permit { caller });
     }
     let groups = deployments.filter_map(|deployment| deployment.model_info.get("access_groups")?.as_array());

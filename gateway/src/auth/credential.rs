@@ -28,10 +28,7 @@ impl fmt::Display for Place {
 }
 
 /// Every credential that a request carries, in LiteLLM's order of precedence.
-pub fn credentials<'a>(
-    headers: &'a HeaderMap,
-    query: Option<&'a str>,
-) -> impl Iterator<Item = (Place, Cow<'a, str>)> {
+pub fn credentials<'a>(headers: &'a HeaderMap, query: Option<&'a str>) -> impl Iterator<Item = (Place, Cow<'a, str>)> {
     let in_headers = CREDENTIALS.iter().filter_map(|name| {
         let text = headers.get(name)?.to_str().ok()?;
         Some((Place::Header(name.clone()), unwrap_scheme(text)))

@@ -109,16 +109,22 @@ impl fmt::Display for CallerHost {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Denied {
     /// No header carried a key.
-    #[error("No api key passed in. Send this host's virtual key as 'Authorization: Bearer sk-…', or call through the sidecar")]
+    #[error(
+        "No api key passed in. Send this host's virtual key as 'Authorization: Bearer sk-…', or call through the sidecar"
+    )]
     NoKey,
     /// Something that cannot be a virtual key.
-    #[error("Virtual key expected in {place}, but what came does not start with 'sk-'. Is a program using a placeholder without the sidecar?")]
+    #[error(
+        "Virtual key expected in {place}, but what came does not start with 'sk-'. Is a program using a placeholder without the sidecar?"
+    )]
     NotAKey {
         /// Where it stood.
         place: Place,
     },
     /// A key nobody knows.
-    #[error("Authentication Error, Invalid API key in {place}: no key of this gateway has the hash {short_hash}…. Mint one with /key/generate")]
+    #[error(
+        "Authentication Error, Invalid API key in {place}: no key of this gateway has the hash {short_hash}…. Mint one with /key/generate"
+    )]
     Unknown {
         /// Where it stood.
         place: Place,

@@ -38,7 +38,8 @@ fn ask(headers: &[(&'static str, &str)], query: Option<&str>, record: KeyRecord)
 
 #[test]
 fn every_place_that_may_carry_a_key_is_looked_at() {
-    let basic = format!("Basic {}", base64::Engine::encode(&base64::engine::general_purpose::STANDARD, format!("u:{KEY}")));
+    let basic =
+        format!("Basic {}", base64::Engine::encode(&base64::engine::general_purpose::STANDARD, format!("u:{KEY}")));
     let bearer = format!("Bearer {KEY}");
     let lower = format!("bearer {KEY}");
     for (name, value) in [
@@ -100,7 +101,10 @@ fn a_bound_host_beats_a_claimed_one_and_an_address_is_the_last_resort() {
 #[test]
 fn a_workload_is_named_by_its_header_or_its_user_agent() {
     let workload = |headers: &[(&'static str, &str)]| ask(headers, None, record(|_| ())).unwrap().workload.to_string();
-    assert_eq!(workload(&[("x-api-key", KEY), ("x-fleetgate-workload", "claude-glm"), ("user-agent", "curl/8")]), "claude-glm");
+    assert_eq!(
+        workload(&[("x-api-key", KEY), ("x-fleetgate-workload", "claude-glm"), ("user-agent", "curl/8")]),
+        "claude-glm"
+    );
     assert_eq!(workload(&[("x-api-key", KEY), ("user-agent", "curl/8")]), "curl");
     assert_eq!(workload(&[("x-api-key", KEY)]), "unknown");
 }

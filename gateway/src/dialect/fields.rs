@@ -90,7 +90,9 @@ impl<'a> Fields<'a> {
                         added.push(',');
                     }
                 },
-                Edit::Remove(name) => cuts.extend(self.member_span(name).map(|(at, length)| (at, length, Cow::Borrowed("")))),
+                Edit::Remove(name) => {
+                    cuts.extend(self.member_span(name).map(|(at, length)| (at, length, Cow::Borrowed(""))))
+                }
             }
         }
         cuts.sort_by_key(|(at, ..)| *at);
@@ -240,9 +242,18 @@ mod tests {
     }
 
     fn object() -> impl Strategy<Value = serde_json::Map<String, Value>> {
-        let leaf = prop_oneof![Just(Value::Null), any::<bool>().prop_map(Value::from), any::<i32>().prop_map(Value::from), "\\PC{0,6}".prop_map(Value::from)];
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i32>().prop_map(Value::from),
+            "\\PC{0,6}".prop_map(Value::from)
+        ];
         let value = leaf.prop_recursive(2, 8, 3, |inner| {
-            prop_oneof![prop::collection::vec(inner.clone(), 0..3).prop_map(Value::from), prop::collection::hash_map("[a-e,{}\"]{1,2}", inner, 0..3).prop_map(|m| Value::Object(m.into_iter().collect()))]
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..3).prop_map(Value::from),
+                prop::collection::hash_map("[a-e,{}\"]{1,2}", inner, 0..3)
+                    .prop_map(|m| Value::Object(m.into_iter().collect()))
+            ]
         });
         prop::collection::hash_map("[a-e,{}\"\\\\]{1,2}", value, 0..6).prop_map(|map| map.into_iter().collect())
     }

@@ -146,14 +146,19 @@ impl Dialer {
             }
         }
         match refused {
-            Some(class) if allowed.is_empty() => Err(TunnelRefused::Destination { destination: authority.to_string(), class }),
+            Some(class) if allowed.is_empty() => {
+                Err(TunnelRefused::Destination { destination: authority.to_string(), class })
+            }
             _ => Ok(allowed),
         }
     }
 
     fn is_mine(&self, address: SocketAddr) -> bool {
         let same_port = |mine: &&SocketAddr| mine.port() == address.port();
-        self.listening.iter().filter(same_port).any(|mine| mine.ip() == address.ip().to_canonical() || mine.ip().is_unspecified())
+        self.listening
+            .iter()
+            .filter(same_port)
+            .any(|mine| mine.ip() == address.ip().to_canonical() || mine.ip().is_unspecified())
     }
 }
 
@@ -177,7 +182,8 @@ async fn resolve(authority: &Authority) -> Result<Vec<SocketAddr>, TunnelRefused
     let failed = |cause: String| TunnelRefused::Resolve { host: name.clone(), cause };
     let looked_up = tokio::time::timeout(RESOLVE_TIMEOUT, tokio::net::lookup_host((name.as_str(), port))).await;
     let found = looked_up.map_err(|_| failed("the resolver did not answer within 5 s".into()))?;
-    let addresses: Vec<SocketAddr> = found.map_err(|error| failed(error.to_string()))?.take(MAX_ADDRESSES * 4).collect();
+    let addresses: Vec<SocketAddr> =
+        found.map_err(|error| failed(error.to_string()))?.take(MAX_ADDRESSES * 4).collect();
     if addresses.is_empty() { Err(failed("the name has no address".into())) } else { Ok(addresses) }
 }
 

@@ -105,10 +105,8 @@ where
 {
     // Every connection holds a receiver: `closed` resolves when the last one is gone.
     let (stopping, watch) = watch::channel(());
-    let accepting: Vec<_> = listeners
-        .into_iter()
-        .map(|listener| tokio::spawn(accept(listener, handle.clone(), watch.clone())))
-        .collect();
+    let accepting: Vec<_> =
+        listeners.into_iter().map(|listener| tokio::spawn(accept(listener, handle.clone(), watch.clone()))).collect();
     drop(watch);
     stop.await;
     for task in accepting {

@@ -53,7 +53,8 @@ impl Ledger {
         let failed = |error: sqlx::Error| self.unavailable(&error);
         let rows = sqlx::query("SELECT record FROM virtual_key").fetch_all(&self.readers).await.map_err(failed)?;
         let parse = |row: &sqlx::sqlite::SqliteRow| {
-            serde_json::from_str(row.get::<&str, _>(0)).map_err(|error| self.unavailable(&format!("a stored key is damaged: {error}")))
+            serde_json::from_str(row.get::<&str, _>(0))
+                .map_err(|error| self.unavailable(&format!("a stored key is damaged: {error}")))
         };
         rows.iter().map(parse).collect()
     }

@@ -44,7 +44,9 @@ pub enum LedgerError {
         source: std::io::Error,
     },
     /// The file cannot be opened or brought to this version's form.
-    #[error("cannot open the ledger {path}: {source}; is it a Fleetgate ledger, writable by this user, and not from a newer version?")]
+    #[error(
+        "cannot open the ledger {path}: {source}; is it a Fleetgate ledger, writable by this user, and not from a newer version?"
+    )]
     Open {
         /// The ledger's file.
         path: PathBuf,
@@ -92,7 +94,8 @@ impl Ledger {
             .busy_timeout(BUSY_TIMEOUT)
             .disable_statement_logging();
         let mut connection = options.connect().await.map_err(failed)?;
-        let version: String = sqlx::query_scalar("SELECT sqlite_version()").fetch_one(&mut connection).await.map_err(failed)?;
+        let version: String =
+            sqlx::query_scalar("SELECT sqlite_version()").fetch_one(&mut connection).await.map_err(failed)?;
         if parse_version(&version) < OLDEST_SQLITE {
             return Err(LedgerError::OldSqlite { found: version });
         }

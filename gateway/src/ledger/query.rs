@@ -74,7 +74,8 @@ impl Ledger {
     /// When the file cannot be read.
     pub async fn spend_of(&self, key_hash: &str) -> Result<KeySpend, LedgerError> {
         let sql = "SELECT coalesce(sum(cost_nanousd), 0), max(started_at) FROM entry WHERE key_hash = ?";
-        let row = sqlx::query(sql).bind(key_hash).fetch_one(&self.readers).await.map_err(|error| self.unavailable(&error))?;
+        let row =
+            sqlx::query(sql).bind(key_hash).fetch_one(&self.readers).await.map_err(|error| self.unavailable(&error))?;
         let last: Option<i64> = row.get(1);
         let last_active = last.and_then(|micros| Timestamp::from_microsecond(micros).ok());
         Ok(KeySpend { cost_nanousd: row.get(0), last_active })

@@ -188,7 +188,8 @@ async fn insert(connection: &mut SqliteConnection, entries: &[Box<Entry>]) -> Re
          destination, bytes_up, bytes_down) ",
     );
     statement.push_values(entries, |mut row, entry| {
-        let count = |pick: fn(&fleetgate_wire::usage::Usage) -> u64| entry.usage.as_ref().map(|usage| signed(pick(usage)));
+        let count =
+            |pick: fn(&fleetgate_wire::usage::Usage) -> u64| entry.usage.as_ref().map(|usage| signed(pick(usage)));
         row.push_bind(entry.id.to_string())
             .push_bind(entry.kind.word())
             .push_bind(entry.caller.host.to_string())

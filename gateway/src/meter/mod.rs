@@ -50,9 +50,14 @@ pub struct Meter {
 #[derive(Debug)]
 enum Form {
     /// Not known before the first byte: some servers label a stream as JSON.
-    Unknown { expects_stream: bool },
+    Unknown {
+        expects_stream: bool,
+    },
     Sse(SseSplitter),
-    Json { pieces: Vec<Bytes>, size: usize },
+    Json {
+        pieces: Vec<Bytes>,
+        size: usize,
+    },
     Unread,
 }
 

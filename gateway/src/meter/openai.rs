@@ -45,7 +45,11 @@ pub(super) fn reported_cost(usage: &Value) -> Option<f64> {
 /// A count, also from servers that write `12.0`.
 pub(super) fn number(value: Option<&Value>) -> Option<u64> {
     let value = value?;
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the range is checked in the same line")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "the range is checked in the same line"
+    )]
     let from_float = || value.as_f64().filter(|count| (0.0..1e15).contains(count)).map(|count| count as u64);
     value.as_u64().or_else(from_float)
 }

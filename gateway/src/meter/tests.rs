@@ -30,7 +30,10 @@ fn a_chat_stream_is_read_and_passes_byte_for_byte() {
     for size in [1, 7, 64, 10_000] {
         let (out, reading) = stream(Endpoint::Chat, false, CHAT, size);
         assert_eq!(out, CHAT);
-        assert_eq!(reading.usage, Some(Usage { input: 100, cache_read: 40, output: 20, reasoning: 5, ..Usage::default() }));
+        assert_eq!(
+            reading.usage,
+            Some(Usage { input: 100, cache_read: 40, output: 20, reasoning: 5, ..Usage::default() })
+        );
         assert_eq!(reading.model.as_deref(), Some("gpt-4.1-mini-2025-04-14"));
         assert_eq!(reading.id.as_deref(), Some("chatcmpl-1"));
         assert!(reading.finished);
@@ -50,7 +53,8 @@ fn the_usage_chunk_that_nobody_asked_for_is_taken_out_and_nothing_else() {
 #[test]
 fn only_the_last_event_marks_the_end() {
     let mut meter = meter(Endpoint::Chat, "text/event-stream", false);
-    let ends: Vec<bool> = CHAT.split_inclusive("\n\n").map(|event| meter.see(Bytes::from_static(event.as_bytes())).is_last).collect();
+    let ends: Vec<bool> =
+        CHAT.split_inclusive("\n\n").map(|event| meter.see(Bytes::from_static(event.as_bytes())).is_last).collect();
     assert_eq!(ends, [false, false, false, true]);
 }
 
@@ -66,7 +70,14 @@ fn anthropic_counts_are_merged_by_maximum_and_the_prompt_is_added_up() {
     for size in [1, 33, 10_000] {
         let (out, reading) = stream(Endpoint::Messages, false, text, size);
         assert_eq!(out, text);
-        let usage = Usage { input: 1310, cache_read: 1000, cache_write_5m: 100, cache_write_1h: 200, output: 50, ..Usage::default() };
+        let usage = Usage {
+            input: 1310,
+            cache_read: 1000,
+            cache_write_5m: 100,
+            cache_write_1h: 200,
+            output: 50,
+            ..Usage::default()
+        };
         assert_eq!(reading.usage, Some(usage));
         assert!(reading.finished);
     }

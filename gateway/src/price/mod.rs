@@ -91,7 +91,13 @@ impl Pricer {
         }
     }
 
-    fn rates(&self, deployment: &Deployment, provider: &str, asked: &str, answered: Option<&str>) -> Option<Arc<Rates>> {
+    fn rates(
+        &self,
+        deployment: &Deployment,
+        provider: &str,
+        asked: &str,
+        answered: Option<&str>,
+    ) -> Option<Arc<Rates>> {
         if let Some(base_model) = &deployment.base_model {
             return self.catalogue.get(base_model);
         }

@@ -21,13 +21,24 @@ fn costs_equal_the_hand_calculation() {
     // The priority tier: 700, 175 and 2,800.
     assert_eq!(nanos("gpt-4.1-mini", usage, Some("priority")), Some(60 * 700 + 40 * 175 + 20 * 2800));
     // claude-sonnet-4-5: 10 × 3,000 + 1,000 × 300 + 100 × 3,750 + 200 × 6,000 + 50 × 15,000
-    let usage = Usage { input: 1310, cache_read: 1000, cache_write_5m: 100, cache_write_1h: 200, output: 50, ..Usage::default() };
+    let usage = Usage {
+        input: 1310,
+        cache_read: 1000,
+        cache_write_5m: 100,
+        cache_write_1h: 200,
+        output: 50,
+        ..Usage::default()
+    };
     assert_eq!(nanos("claude-sonnet-4-5", usage, None), Some(30_000 + 300_000 + 375_000 + 1_200_000 + 750_000));
 }
 
 #[test]
 fn a_large_prompt_changes_the_price_of_the_whole_request() {
-    let fields = [("input_cost_per_token", 1e-6), ("output_cost_per_token", 2e-6), ("input_cost_per_token_above_200k_tokens", 3e-6)];
+    let fields = [
+        ("input_cost_per_token", 1e-6),
+        ("output_cost_per_token", 2e-6),
+        ("input_cost_per_token_above_200k_tokens", 3e-6),
+    ];
     let rates = Rates::from_fields(fields.into_iter()).unwrap();
     let cost = |input| rates.cost(&Usage { input, output: 1, ..Usage::default() }, None).unwrap().0;
     assert_eq!(cost(200_000), 200_000 * 1000 + 2000);

@@ -63,7 +63,9 @@ impl Client {
         let found = rustls_native_certs::load_native_certs();
         let (usable, _broken) = roots.add_parsable_certificates(found.certs);
         if usable == 0 {
-            tracing::warn!("no certificate authorities found: https:// providers cannot be reached; install ca-certificates");
+            tracing::warn!(
+                "no certificate authorities found: https:// providers cannot be reached; install ca-certificates"
+            );
         }
         let tls = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
         let mut tcp = HttpConnector::new();
@@ -71,7 +73,8 @@ impl Client {
         tcp.set_nodelay(true);
         tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
         tcp.set_keepalive(Some(KEEPALIVE));
-        let https = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().wrap_connector(tcp);
+        let https =
+            HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().wrap_connector(tcp);
         let inner = legacy::Client::builder(TokioExecutor::new())
             .pool_idle_timeout(POOL_IDLE)
             .pool_timer(TokioTimer::new())
@@ -94,7 +97,11 @@ impl Client {
             }
             Ok(Err(error)) => {
                 let cause = innermost(&error);
-                Err(if error.is_connect() { ClientError::Connect { host, cause } } else { ClientError::Cut { host, cause } })
+                Err(if error.is_connect() {
+                    ClientError::Connect { host, cause }
+                } else {
+                    ClientError::Cut { host, cause }
+                })
             }
         }
     }

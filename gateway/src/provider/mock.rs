@@ -94,7 +94,9 @@ impl Mock<'_> {
                 "choices": choices, "usage": usage,
             }))
         };
-        let piece = |text: &str, finish: Value| chunk(json!([{ "index": 0, "text": text, "finish_reason": finish }]), Value::Null);
+        let piece = |text: &str, finish: Value| {
+            chunk(json!([{ "index": 0, "text": text, "finish_reason": finish }]), Value::Null)
+        };
         let mut events: Vec<String> = words(self.text).map(|word| piece(word, Value::Null)).collect();
         events.push(piece("", json!("stop")));
         events.push(chunk(json!([]), self.openai_usage()));
@@ -147,7 +149,9 @@ impl Mock<'_> {
             json!({ "type": "response.output_item.added", "output_index": 0, "item": item("in_progress", json!([])) }),
             place("response.content_part.added", json!({ "part": empty })),
         ];
-        events.extend(words(self.text).map(|word| place("response.output_text.delta", json!({ "delta": word, "logprobs": [] }))));
+        events.extend(
+            words(self.text).map(|word| place("response.output_text.delta", json!({ "delta": word, "logprobs": [] }))),
+        );
         events.extend([
             place("response.output_text.done", json!({ "text": self.text, "logprobs": [] })),
             place("response.content_part.done", json!({ "part": part })),
@@ -195,9 +199,10 @@ fn tokens(text: &str) -> usize {
 
 fn prompt_tokens(ask: &Ask) -> usize {
     let fields = Fields::parse(&ask.body);
-    let prompt = fields.as_ref().ok().and_then(|fields| {
-        ["messages", "input", "prompt"].iter().find_map(|name| fields.raw(name))
-    });
+    let prompt = fields
+        .as_ref()
+        .ok()
+        .and_then(|fields| ["messages", "input", "prompt"].iter().find_map(|name| fields.raw(name)));
     tokens(prompt.unwrap_or_default())
 }
 

@@ -88,10 +88,12 @@ impl Upstream {
             let parsed: HeaderName = name.parse().map_err(|_| ResolveError::BadHeader { what: name.clone() })?;
             headers.insert(parsed, value(name, text)?);
         }
-        let api_version = deployment
-            .api_version
-            .clone()
-            .or_else(|| environment.get("AZURE_API_VERSION").filter(|_| spec.shape == Shape::Azure).map(|v| v.expose_secret().to_owned()));
+        let api_version = deployment.api_version.clone().or_else(|| {
+            environment
+                .get("AZURE_API_VERSION")
+                .filter(|_| spec.shape == Shape::Azure)
+                .map(|v| v.expose_secret().to_owned())
+        });
         let has_key = key.is_some();
         Ok(Self { spec, headers, openai_base, anthropic_base, api_version, has_key })
     }

@@ -72,7 +72,11 @@ const fn plain(name: &'static str, base: &'static str, key_variables: &'static [
     }
 }
 
-const fn local(name: &'static str, base_variables: &'static [&'static str], key_variables: &'static [&'static str]) -> Spec {
+const fn local(
+    name: &'static str,
+    base_variables: &'static [&'static str],
+    key_variables: &'static [&'static str],
+) -> Spec {
     Spec { base_variables, responses: true, anthropic: Some(""), keyless: true, ..plain(name, "", key_variables) }
 }
 

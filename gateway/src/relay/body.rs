@@ -172,7 +172,10 @@ where
                         this.close(End::UpstreamCut(cause.clone()), Then::Fail(RelayError::Upstream(cause)));
                     }
                     Upstream::Silent => {
-                        this.close(End::UpstreamSilent, Then::Fail(RelayError::Upstream("nothing came for too long".into())));
+                        this.close(
+                            End::UpstreamSilent,
+                            Then::Fail(RelayError::Upstream("nothing came for too long".into())),
+                        );
                     }
                 },
                 State::Settling { receipt, then } => {

@@ -31,7 +31,9 @@ pub struct Plan {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NoRoute {
     /// No entry of `model_list` fits.
-    #[error("Invalid model name passed in model={model}: no entry of model_list serves it. GET /v1/models lists what there is")]
+    #[error(
+        "Invalid model name passed in model={model}: no entry of model_list serves it. GET /v1/models lists what there is"
+    )]
     UnknownModel {
         /// What was asked for.
         model: String,

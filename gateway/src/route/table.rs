@@ -47,14 +47,7 @@ impl Router {
         }
         wildcards.sort_by_key(|(pattern, _)| Reverse(pattern.rank()));
         let ids = names.iter().map(|deployment| (deployment.id.clone(), Arc::clone(deployment))).collect();
-        Self {
-            groups,
-            wildcards,
-            ids,
-            aliases: routing.aliases.clone(),
-            fallbacks: routing.fallbacks.clone(),
-            names,
-        }
+        Self { groups, wildcards, ids, aliases: routing.aliases.clone(), fallbacks: routing.fallbacks.clone(), names }
     }
 
     /// All deployments in the order of the file.
@@ -82,7 +75,8 @@ impl Router {
         if choices.is_empty() {
             let by_id = self.ids.get(name).into_iter();
             let by_upstream = self.names.iter().filter(|deployment| deployment.model == name);
-            choices = by_id.chain(by_upstream).map(|deployment| choice(deployment, deployment.model.clone(), name)).collect();
+            choices =
+                by_id.chain(by_upstream).map(|deployment| choice(deployment, deployment.model.clone(), name)).collect();
         }
         if choices.is_empty() {
             return Err(NoRoute::UnknownModel { model: model.to_owned() });
