@@ -8,8 +8,8 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 
-use fleetgate_gateway::cli::config::{Show, check, settings_json, show};
-use fleetgate_gateway::config::{Finding, Origin, Overrides, Setting, Severity, load};
+use fleetgate_gateway::cli::config::{Show, check, show};
+use fleetgate_gateway::config::{Finding, Origin, Overrides, RunningSetting, Setting, Severity, load};
 use fleetgate_wire::SecretString;
 
 fn environment() -> Vec<(OsString, OsString)> {
@@ -99,7 +99,7 @@ fn the_running_process_is_shown_and_differences_are_marked() {
     }
     settings.retain(|setting| setting.path != "fleetgate.durability");
     let body = serde_json::json!({
-        "version": "0.1.0", "pid": 4711, "started_at": "2026-01-02T03:04:05Z", "settings": settings_json(&settings)
+        "version": "0.1.0", "pid": 4711, "started_at": "2026-01-02T03:04:05Z", "settings": settings.iter().map(RunningSetting::from).collect::<Vec<_>>()
     });
     let server = serve_once(listener, "200 OK", body.to_string());
 

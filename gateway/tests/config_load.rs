@@ -50,7 +50,7 @@ fn the_file_is_found_by_either_variable() {
     let path = folder.path().join("config.yaml");
     for name in ["FLEETGATE_CONFIG", "CONFIG_FILE_PATH"] {
         let loaded = load(&Overrides::default(), variables(&[KEY, (name, path.to_str().unwrap())])).unwrap();
-        assert_eq!(loaded.config.routing.num_retries, 7, "{name}");
+        assert_eq!(loaded.config.routing.num_retries, Some(7), "{name}");
     }
 }
 

@@ -17,7 +17,7 @@ const MAX_ANSWER: usize = 16 << 20;
 
 /// What came of asking.
 #[derive(Debug)]
-pub enum Answer {
+pub(super) enum Answer {
     /// The process and its settings.
     Running(Running),
     /// Nobody listens there.
@@ -29,7 +29,7 @@ pub enum Answer {
 }
 
 /// Asks the gateway at an address for its settings. No proxy is involved, whatever the environment says.
-pub async fn ask(address: SocketAddr, key: Option<&str>) -> Answer {
+pub(super) async fn ask(address: SocketAddr, key: Option<&str>) -> Answer {
     match tokio::time::timeout(PATIENCE, request(address, key)).await {
         Ok(Ok(answer)) => answer,
         Ok(Err(error)) => match error.downcast_ref::<std::io::Error>().map(std::io::Error::kind) {
