@@ -29,7 +29,7 @@ pub enum TunnelAnswer {
     /// The way is open.
     Open(Upgraded),
     /// It refused; its answer is the client's.
-    Refused(Response<RelayedBody>),
+    Refused(Box<Response<RelayedBody>>),
 }
 
 impl Gateway {
@@ -51,7 +51,7 @@ impl Gateway {
         if response.status().is_success() {
             return Ok(TunnelAnswer::Open(hyper::upgrade::on(response).await.map_err(gone)?));
         }
-        Ok(TunnelAnswer::Refused(relayed(response)))
+        Ok(TunnelAnswer::Refused(Box::new(relayed(response))))
     }
 }
 

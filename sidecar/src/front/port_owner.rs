@@ -137,7 +137,7 @@ mod tests {
     #[test]
     fn old_acquaintances_are_recognised() {
         let python = Path::new("/usr/bin/python3.12");
-        assert_eq!(recognise(python, "python3\0/opt/bin/litellm\0--port\04000"), Some("LiteLLM"));
+        assert_eq!(recognise(python, "python3\0/opt/bin/litellm\0--port=4000"), Some("LiteLLM"));
         assert_eq!(recognise(python, "python3\0-m\0http.server"), None);
         let ours = Path::new("/usr/local/bin/fleetgate");
         assert_eq!(recognise(ours, "fleetgate\0sidecar"), Some("another fleetgate sidecar"));

@@ -69,7 +69,7 @@ impl Front {
             refusal
         })?;
         match answer {
-            TunnelAnswer::Refused(response) => Ok(response.map(Either::Right)),
+            TunnelAnswer::Refused(response) => Ok((*response).map(Either::Right)),
             TunnelAnswer::Open(gateway) => {
                 self.relay(hyper::upgrade::on(request), gateway, to.clone());
                 Ok(Response::new(Either::Left(Full::default())))
