@@ -167,6 +167,10 @@ impl Refusal {
         let mut answer = json(status, body.render(dialect));
         let headers = answer.headers_mut();
         set(headers, names::REASON, &kind);
+        if status.is_client_error() {
+            // The same request would be refused again: Claude Code and the SDKs would try up to ten times.
+            set(headers, names::SHOULD_RETRY, "false");
+        }
         match self {
             // Without this header programs would not send the credentials they have.
             Self::ProxyDenied(_) => set(headers, header::PROXY_AUTHENTICATE, "Basic realm=\"fleetgate\""),

@@ -35,7 +35,9 @@ async fn the_upstream_gets_its_key_as_it_wants_it() {
     let call = gw.post("/v1/messages").bearer(&key).header("x-api-key", "sk-junk-that-nobody-knows");
     call.json(&request("sonnet")).send().await.expect(200);
     let seen = upstream.only_request();
-    assert_eq!((seen.header("x-api-key"), seen.header("authorization")), (PROVIDER_KEY, ""));
+    // Compatible servers want a bearer; Anthropic's own host gets `x-api-key` alone.
+    let bearer = format!("Bearer {PROVIDER_KEY}");
+    assert_eq!((seen.header("x-api-key"), seen.header("authorization")), (PROVIDER_KEY, bearer.as_str()));
     assert_eq!(seen.header("anthropic-version"), "2023-06-01", "clients that send none get the one everybody speaks");
     let everything = seen.everything();
     assert!(!everything.contains(&key) && !everything.contains("sk-junk"), "{everything}");

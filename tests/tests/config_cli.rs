@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use fleetgate_tests::gateway::Config;
 use fleetgate_tests::process::{Finished, Program};
 use fleetgate_tests::{Gateway, MASTER_KEY, Upstream};
 use serde_json::{Value, json};
@@ -150,10 +151,22 @@ fn setting<'a>(value: &'a Value, path: &str) -> &'a Value {
 }
 
 #[tokio::test]
-async fn the_gateway_refuses_to_start_without_or_with_a_known_master_key() {
-    for weak in ["", "sk-1234"] {
-        let refused = Gateway::refuses(|c| c.env("LITELLM_MASTER_KEY", weak)).await;
-        assert!(!refused.status.success(), "{weak:?}: {}", refused.said());
-        assert!(refused.said().to_lowercase().contains("master"), "{weak:?}: {}", refused.said());
+async fn a_well_known_master_key_is_refused_where_others_can_reach_it_and_marked_on_loopback() {
+    let weak = |c: Config| c.env("LITELLM_MASTER_KEY", "sk-1234");
+    let refused = Gateway::refuses(|c| weak(c).listen("10.255.255.1:4000")).await;
+    assert!(!refused.status.success(), "{}", refused.said());
+    let permit = "LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY";
+    assert!(refused.said().contains("master key") && refused.said().contains(permit), "{}", refused.said());
+    let marked = Gateway::start(weak).await;
+    assert!(marked.stderr().contains("warning: the master key"), "{}", marked.stderr());
+}
+
+#[tokio::test]
+async fn without_a_master_key_nobody_is_the_administrator() {
+    let gw = Gateway::start(|c| c.env("LITELLM_MASTER_KEY", "")).await;
+    assert!(gw.stderr().contains("there is no master key"), "{}", gw.stderr());
+    for key in [MASTER_KEY, "", "sk-"] {
+        let refused = gw.get("/key/list").bearer(key).send().await;
+        assert_eq!(refused.status, 401, "{key:?}: {}", refused.text());
     }
 }

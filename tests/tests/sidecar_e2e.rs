@@ -78,16 +78,22 @@ async fn bodies_pass_byte_for_byte_and_answers_too() {
 }
 
 #[tokio::test]
-async fn the_workload_is_taken_from_the_path_or_the_header() {
+async fn a_header_or_the_user_agent_names_the_workload() {
     let fleet = fleet().await;
-    let call = |path: &str| fleet.sidecar.post(path).json(&chat_request("gpt-x"));
-    call("/w/claude-glm/v1/chat/completions").send().await.expect(200);
-    call("/v1/chat/completions").header("x-fleetgate-workload", "cron-job").send().await.expect(200);
-    call("/v1/chat/completions").header("user-agent", "curl/8.5.0").send().await.expect(200);
+    let call = || fleet.sidecar.post("/v1/chat/completions").json(&chat_request("gpt-x"));
+    call().header("x-fleetgate-workload", "cron-job").send().await.expect(200);
+    call().header("user-agent", "curl/8.5.0").send().await.expect(200);
     let rows = fleet.gateway.rows().await;
-    assert_eq!((rows[2].workload.as_str(), rows[1].workload.as_str()), ("claude-glm", "cron-job"));
-    assert!(!rows[0].workload.is_empty() && rows[0].workload != "unknown", "{:?}", rows[0].workload);
-    assert!(fleet.upstream.requests().iter().all(|request| request.path == "/v1/chat/completions"));
+    assert_eq!((rows[1].workload.as_str(), rows[0].workload.as_str()), ("cron-job", "curl"));
+}
+
+#[tokio::test]
+async fn a_path_names_the_workload() {
+    let fleet = fleet().await;
+    let call = fleet.sidecar.post("/w/claude-glm/v1/chat/completions?a=b").json(&chat_request("gpt-x"));
+    call.send().await.expect(200);
+    assert_eq!(fleet.gateway.only_row().await.workload, "claude-glm");
+    assert_eq!(fleet.upstream.only_request().path, "/v1/chat/completions?a=b");
 }
 
 #[tokio::test]
