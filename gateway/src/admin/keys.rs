@@ -19,8 +19,11 @@ use crate::auth::{CallerKey, Denied, KeyRecord};
 use crate::ledger::LedgerError;
 use crate::respond::Refusal;
 
+/// A field's name and its value where nobody set one.
+type Shown = (&'static str, fn() -> Value);
+
 /// Fields that LiteLLM answers even where nobody set them.
-const ALWAYS_SHOWN: [(&str, fn() -> Value); 16] = [
+const ALWAYS_SHOWN: [Shown; 16] = [
     ("aliases", || json!({})),
     ("config", || json!({})),
     ("permissions", || json!({})),

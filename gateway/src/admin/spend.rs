@@ -53,7 +53,7 @@ pub(super) async fn logs(
         user: query.user_id,
         request_id: query.request_id,
         since: query.start_date.as_deref().map(|text| midnight(text, "start_date")).transpose()?,
-        until: query.end_date.as_deref().map(|text| day_after(text)).transpose()?,
+        until: query.end_date.as_deref().map(day_after).transpose()?,
         limit: MAX_ROWS,
         ..Filter::default()
     };

@@ -91,7 +91,7 @@ impl<'a> Fields<'a> {
                     }
                 },
                 Edit::Remove(name) => {
-                    cuts.extend(self.member_span(name).map(|(at, length)| (at, length, Cow::Borrowed(""))))
+                    cuts.extend(self.member_span(name).map(|(at, length)| (at, length, Cow::Borrowed(""))));
                 }
             }
         }

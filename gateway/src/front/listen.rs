@@ -8,6 +8,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use bytes::Bytes;
+use fleetgate_wire::port_owner::PortOwner;
 use http::{Request, Response};
 use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::Incoming;
@@ -24,7 +25,8 @@ pub type Answer = Response<AnswerBody>;
 
 /// Codex sends 1.7 KB of headers, browsers with cookies more; 64 KB is beyond any client seen.
 const MAX_HEAD_BYTES: usize = 64 * 1024;
-const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// hyper counts the idle time between two requests into it as well, so it must be longer than any client pool's own limit.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(120);
 const DRAIN: Duration = Duration::from_secs(30);
 /// After `accept` failed for want of descriptors there is nothing to do but wait for some to be closed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -46,7 +48,7 @@ pub enum ListenError {
         /// The address.
         address: SocketAddr,
         /// What is known of the process that has it.
-        owner: String,
+        owner: PortOwner,
     },
     /// The address is not one of this machine, or not allowed.
     #[error("cannot listen on {address}: {source}; is the mesh up, and is this an address of this machine?")]
@@ -83,7 +85,7 @@ impl Listener {
         })();
         bound.map_err(|source: io::Error| match source.kind() {
             io::ErrorKind::AddrInUse => {
-                let owner = String::from("another process");
+                let owner = PortOwner::find(address);
                 ListenError::Taken { address, owner }
             }
             _ => ListenError::Unavailable { address, source },

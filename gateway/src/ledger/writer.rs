@@ -48,8 +48,11 @@ pub struct Slot {
 #[derive(Debug)]
 pub struct Receipt(oneshot::Receiver<Result<(), Unrecorded>>);
 
+/// A row, who waits for it, and its place in the queue.
+type Waiting = (Box<Entry>, oneshot::Sender<Result<(), Unrecorded>>, OwnedSemaphorePermit);
+
 pub(super) enum Job {
-    Row(Box<Entry>, oneshot::Sender<Result<(), Unrecorded>>, OwnedSemaphorePermit),
+    Row(Waiting),
     Key(Box<KeyChange>, oneshot::Sender<Result<(), sqlx::Error>>),
     Close,
 }
@@ -60,7 +63,7 @@ impl Slot {
     pub fn record(self, entry: Entry) -> Receipt {
         let (done, receipt) = oneshot::channel();
         // The writer outlives every slot; were it gone, the receipt says so.
-        let _closed = self.queue.send(Job::Row(Box::new(entry), done, self.place));
+        let _closed = self.queue.send(Job::Row((Box::new(entry), done, self.place)));
         Receipt(receipt)
     }
 }
@@ -120,7 +123,7 @@ async fn run(
         let mut rows = Vec::with_capacity(group.len());
         for job in group.drain(..) {
             match job {
-                Job::Row(entry, done, place) => rows.push((entry, done, place)),
+                Job::Row(row) => rows.push(row),
                 Job::Key(change, done) => drop(done.send(change.apply(&mut connection).await)),
                 Job::Close => open = false,
             }
@@ -136,7 +139,7 @@ async fn run(
 /// the calls were made, so their rows must not be lost.
 async fn write_until_done(
     connection: &mut SqliteConnection,
-    rows: Vec<(Box<Entry>, oneshot::Sender<Result<(), Unrecorded>>, OwnedSemaphorePermit)>,
+    rows: Vec<Waiting>,
     trouble: &ArcSwapOption<String>,
     path: &Path,
 ) {

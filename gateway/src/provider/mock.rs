@@ -61,7 +61,7 @@ impl Mock<'_> {
         })
     }
 
-    fn chat_chunk(&self, choices: Value, usage: Value) -> String {
+    fn chat_chunk(&self, choices: &Value, usage: &Value) -> String {
         data(&json!({
             "id": format!("chatcmpl-{}", self.id), "object": "chat.completion.chunk", "created": 0, "model": self.model,
             "choices": choices, "usage": usage,
@@ -70,12 +70,12 @@ impl Mock<'_> {
 
     fn chat_events(&self) -> Vec<String> {
         let delta = |delta: Value, finish: Value| {
-            self.chat_chunk(json!([{ "index": 0, "delta": delta, "finish_reason": finish }]), Value::Null)
+            self.chat_chunk(&json!([{ "index": 0, "delta": delta, "finish_reason": finish }]), &Value::Null)
         };
         let mut events = vec![delta(json!({ "role": "assistant", "content": "" }), Value::Null)];
         events.extend(words(self.text).map(|word| delta(json!({ "content": word }), Value::Null)));
         events.push(delta(json!({}), json!("stop")));
-        events.push(self.chat_chunk(json!([]), self.openai_usage()));
+        events.push(self.chat_chunk(&json!([]), &self.openai_usage()));
         events.push("data: [DONE]\n\n".to_owned());
         events
     }
