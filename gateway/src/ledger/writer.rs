@@ -5,13 +5,15 @@
 use std::future::Future;
 use std::path::Path;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use sqlx::sqlite::SqliteConnection;
-use sqlx::{Connection, QueryBuilder, Sqlite};
+use fleetgate_wire::usage::Usage;
+use sqlx::query::Query;
+use sqlx::sqlite::{SqliteArguments, SqliteConnection};
+use sqlx::{Connection, Sqlite};
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
@@ -167,67 +169,121 @@ async fn write_until_done(
 }
 
 async fn write(connection: &mut SqliteConnection, entries: &[Box<Entry>]) -> Result<(), sqlx::Error> {
-    if let [entry] = entries {
-        return insert(&mut *connection, std::slice::from_ref(entry)).await;
+    if entries.len() == 1 {
+        return insert_in_pieces(connection, entries).await;
     }
     let mut transaction = connection.begin().await?;
-    let mut rest = entries;
-    for size in STATEMENT_SIZES {
-        while rest.len() >= size {
-            let (now, later) = rest.split_at(size);
-            insert(&mut transaction, now).await?;
-            rest = later;
-        }
-    }
+    insert_in_pieces(&mut transaction, entries).await?;
     transaction.commit().await
 }
 
-async fn insert(connection: &mut SqliteConnection, entries: &[Box<Entry>]) -> Result<(), sqlx::Error> {
+async fn insert_in_pieces(connection: &mut SqliteConnection, entries: &[Box<Entry>]) -> Result<(), sqlx::Error> {
+    let mut rest = entries;
+    for (size, statement) in STATEMENT_SIZES.into_iter().zip(INSERTS.iter()) {
+        while let Some((now, later)) = rest.split_at_checked(size) {
+            insert(connection, statement, now).await?;
+            rest = later;
+        }
+    }
+    Ok(())
+}
+
+/// The statement for each of [`STATEMENT_SIZES`], put together once.
+static INSERTS: LazyLock<[String; STATEMENT_SIZES.len()]> = LazyLock::new(|| STATEMENT_SIZES.map(insert_statement));
+
+const COLUMNS: [&str; 32] = [
+    "id",
+    "kind",
+    "host",
+    "host_source",
+    "workload",
+    "key_alias",
+    "key_hash",
+    "user_id",
+    "endpoint",
+    "model_requested",
+    "model",
+    "provider",
+    "deployment_id",
+    "status",
+    "http_status",
+    "error",
+    "input_tokens",
+    "cache_read_tokens",
+    "cache_write_tokens",
+    "output_tokens",
+    "reasoning_tokens",
+    "cost_nanousd",
+    "usage_source",
+    "price_source",
+    "started_at",
+    "first_byte_at",
+    "ended_at",
+    "user_agent",
+    "upstream_id",
+    "destination",
+    "bytes_up",
+    "bytes_down",
+];
+
+fn insert_statement(rows: usize) -> String {
+    let places = format!("({})", vec!["?"; COLUMNS.len()].join(", "));
     // A row that was written but not confirmed is written again after a failure: its identifier makes that harmless.
-    let mut statement = QueryBuilder::<Sqlite>::new(
-        "INSERT INTO entry (id, kind, host, host_source, workload, key_alias, key_hash, user_id, endpoint, model_requested, model, \
-         provider, deployment_id, status, http_status, error, input_tokens, cache_read_tokens, cache_write_tokens, output_tokens, \
-         reasoning_tokens, cost_nanousd, usage_source, price_source, started_at, first_byte_at, ended_at, user_agent, upstream_id, \
-         destination, bytes_up, bytes_down) ",
-    );
-    statement.push_values(entries, |mut row, entry| {
-        let count =
-            |pick: fn(&fleetgate_wire::usage::Usage) -> u64| entry.usage.as_ref().map(|usage| signed(pick(usage)));
-        row.push_bind(entry.id.to_string())
-            .push_bind(entry.kind.word())
-            .push_bind(entry.caller.host.to_string())
-            .push_bind(entry.caller.host.source())
-            .push_bind(entry.caller.workload.as_str())
-            .push_bind(entry.caller.key.alias())
-            .push_bind(entry.caller.key.hash_text())
-            .push_bind(entry.caller.key.user())
-            .push_bind(entry.endpoint)
-            .push_bind(&entry.model_requested)
-            .push_bind(&entry.model)
-            .push_bind(&entry.provider)
-            .push_bind(&entry.deployment_id)
-            .push_bind(entry.status.word())
-            .push_bind(entry.http_status)
-            .push_bind(&entry.error)
-            .push_bind(count(|usage| usage.input))
-            .push_bind(count(|usage| usage.cache_read))
-            .push_bind(count(|usage| usage.cache_write()))
-            .push_bind(count(|usage| usage.output))
-            .push_bind(count(|usage| usage.reasoning))
-            .push_bind(entry.cost_nanousd())
-            .push_bind(entry.usage_source())
-            .push_bind(entry.cost.source.word())
-            .push_bind(entry.started_at.as_microsecond())
-            .push_bind(entry.first_byte_at.map(jiff::Timestamp::as_microsecond))
-            .push_bind(entry.ended_at.as_microsecond())
-            .push_bind(&entry.user_agent)
-            .push_bind(&entry.upstream_id)
-            .push_bind(&entry.destination)
-            .push_bind(entry.bytes.map(|(up, _)| signed(up)))
-            .push_bind(entry.bytes.map(|(_, down)| signed(down)));
-    });
-    statement.push(" ON CONFLICT (id) DO NOTHING");
-    statement.build().execute(connection).await.map(drop)
+    format!(
+        "INSERT INTO entry ({}) VALUES {} ON CONFLICT (id) DO NOTHING",
+        COLUMNS.join(", "),
+        vec![places; rows].join(", ")
+    )
+}
+
+async fn insert(
+    connection: &mut SqliteConnection,
+    statement: &'static str,
+    entries: &[Box<Entry>],
+) -> Result<(), sqlx::Error> {
+    let mut query = sqlx::query(statement);
+    for entry in entries {
+        query = bind(query, entry);
+    }
+    query.execute(connection).await.map(drop)
+}
+
+/// One row's values, in the order of [`COLUMNS`].
+fn bind<'q>(query: Query<'q, Sqlite, SqliteArguments>, entry: &'q Entry) -> Query<'q, Sqlite, SqliteArguments> {
+    let count = |pick: fn(&Usage) -> u64| entry.usage.as_ref().map(|usage| signed(pick(usage)));
+    query
+        .bind(entry.id.to_string())
+        .bind(entry.kind.word())
+        .bind(entry.caller.host.to_string())
+        .bind(entry.caller.host.source())
+        .bind(entry.caller.workload.as_str())
+        .bind(entry.caller.key.alias())
+        .bind(entry.caller.key.hash_text())
+        .bind(entry.caller.key.user())
+        .bind(entry.endpoint)
+        .bind(&entry.model_requested)
+        .bind(&entry.model)
+        .bind(&entry.provider)
+        .bind(&entry.deployment_id)
+        .bind(entry.status.word())
+        .bind(entry.http_status)
+        .bind(&entry.error)
+        .bind(count(|usage| usage.input))
+        .bind(count(|usage| usage.cache_read))
+        .bind(count(Usage::cache_write))
+        .bind(count(|usage| usage.output))
+        .bind(count(|usage| usage.reasoning))
+        .bind(entry.cost_nanousd())
+        .bind(entry.usage_source())
+        .bind(entry.cost.source.word())
+        .bind(entry.started_at.as_microsecond())
+        .bind(entry.first_byte_at.map(jiff::Timestamp::as_microsecond))
+        .bind(entry.ended_at.as_microsecond())
+        .bind(&entry.user_agent)
+        .bind(&entry.upstream_id)
+        .bind(&entry.destination)
+        .bind(entry.bytes.map(|(up, _)| signed(up)))
+        .bind(entry.bytes.map(|(_, down)| signed(down)))
 }
 
 /// SQLite's integers are signed; no count comes near the limit.
