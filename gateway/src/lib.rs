@@ -1,3 +1,24 @@
 //! The gateway: one room per stage, in the order in which a call goes through them. ARCHITECTURE.md has the table.
 
+pub mod admin;
+pub mod admit;
+pub mod auth;
 pub mod config;
+pub mod dialect;
+pub mod egress;
+pub mod front;
+pub mod ledger;
+pub mod meter;
+pub mod price;
+pub mod provider;
+pub mod relay;
+pub mod route;
+
+pub mod respond;
+
+mod attempt;
+mod boot;
+mod call;
+mod tunnel;
+
+pub mod cli;

@@ -21,7 +21,7 @@ pub const SIDECAR: HeaderName = HeaderName::from_static("x-fleetgate-sidecar");
 pub const PREFIX: &str = "x-fleetgate-";
 
 /// The seven headers that may carry a caller's key, in LiteLLM's order of precedence.
-pub const CREDENTIALS: [HeaderName; 7] = [
+pub static CREDENTIALS: [HeaderName; 7] = [
     HeaderName::from_static("x-litellm-api-key"),
     header::AUTHORIZATION,
     HeaderName::from_static("api-key"),
@@ -32,7 +32,7 @@ pub const CREDENTIALS: [HeaderName; 7] = [
 ];
 
 /// Headers that belong to one connection and are never passed on (RFC 9110 §7.6.1).
-const HOP_BY_HOP: [HeaderName; 8] = [
+static HOP_BY_HOP: [HeaderName; 8] = [
     header::CONNECTION,
     HeaderName::from_static("keep-alive"),
     HeaderName::from_static("proxy-connection"),

@@ -1,6 +1,7 @@
 //! What the gateway and the sidecar must agree on.
 //!
-//! Pure types and their parsers, plus the one tunnel loop. No HTTP server, no SQL, no file access. A value of one of these
+//! Pure types and their parsers, plus the one tunnel loop. No HTTP server, no SQL; no file is read but `/proc`, to name
+//! the owner of a taken port. A value of one of these
 //! types has been checked once, where it entered; nobody checks it again.
 
 pub mod address;
@@ -10,6 +11,7 @@ pub mod error_body;
 pub mod header;
 pub mod host;
 pub mod money;
+pub mod port_owner;
 pub mod row;
 pub mod tunnel;
 pub mod usage;

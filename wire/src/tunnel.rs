@@ -1,5 +1,6 @@
 //! The one tunnel loop: bytes both ways, half-close kept, counted on every way out.
 
+use std::future::Future;
 use std::io;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -47,6 +48,8 @@ pub enum TunnelEnd {
     Broken(io::ErrorKind),
     /// Nothing moved for the idle limit.
     Idle,
+    /// The program that held it was stopped.
+    Stopped,
 }
 
 impl TunnelEnd {
@@ -57,6 +60,7 @@ impl TunnelEnd {
             Self::Closed => "closed",
             Self::Broken(_) => "broken",
             Self::Idle => "idle_timeout",
+            Self::Stopped => "stopped",
         }
     }
 }
@@ -64,6 +68,21 @@ impl TunnelEnd {
 /// Copies both ways until both sides finished, one broke, or nothing moved for the limit. `early` are bytes that the client
 /// sent behind its `CONNECT`; they go first.
 pub async fn relay<C, D>(client: C, early: Bytes, destination: D, limits: TunnelLimits) -> TunnelReport
+where
+    C: AsyncRead + AsyncWrite,
+    D: AsyncRead + AsyncWrite,
+{
+    relay_until(client, early, destination, limits, std::future::pending()).await
+}
+
+/// [`relay`] that also ends when `stop` resolves: with the process, or by an order.
+pub async fn relay_until<C, D>(
+    client: C,
+    early: Bytes,
+    destination: D,
+    limits: TunnelLimits,
+    stop: impl Future<Output = ()>,
+) -> TunnelReport
 where
     C: AsyncRead + AsyncWrite,
     D: AsyncRead + AsyncWrite,
@@ -82,6 +101,7 @@ where
             Err(error) => TunnelEnd::Broken(error.kind()),
         },
         () = clock.silence(limits) => TunnelEnd::Idle,
+        () = stop => TunnelEnd::Stopped,
     };
     TunnelReport { up: up.load(Relaxed), down: down.load(Relaxed), end }
 }

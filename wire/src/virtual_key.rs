@@ -88,7 +88,7 @@ impl VirtualKey {
     /// The SHA-256 of the whole text: how the gateway stores and names the key.
     #[must_use]
     pub fn hash(&self) -> KeyHash {
-        KeyHash(Sha256::digest(self.0.expose_secret().as_bytes()).into())
+        KeyHash::digest(self.0.expose_secret())
     }
 
     /// `sk-...` and the last four characters, as LiteLLM shows a key.
@@ -122,6 +122,18 @@ pub struct KeyHash([u8; 32]);
 pub struct KeyHashError;
 
 impl KeyHash {
+    /// Hashes any credential text, whether or not it could be a virtual key.
+    #[must_use]
+    pub fn digest(text: &str) -> Self {
+        Self(Sha256::digest(text.as_bytes()).into())
+    }
+
+    /// The 32 bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
     /// Reads 64 hexadecimal digits.
     ///
     /// # Errors

@@ -1,9 +1,34 @@
 //! What the operator wants: LiteLLM's `config.yaml`, our `fleetgate:` section, the environment and the command line, read once
 //! into one [`Config`]. For each live value it is known where it came from.
 
+mod database;
+mod deployment;
+mod dotenv;
+mod environment;
+mod fleetgate;
+mod hooks;
+mod include;
+mod keys;
+mod listen;
+mod live;
+mod load;
+mod master_key;
+mod models;
+mod node;
 mod origin;
+mod params;
+mod redact;
+mod reference;
+mod report;
+mod review;
+mod routing;
+mod scalar;
+mod section;
+mod timeouts;
+mod yaml;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,6 +36,8 @@ use std::time::Duration;
 use fleetgate_wire::SecretString;
 use ipnet::IpNet;
 
+pub use live::{Running, RunningSetting};
+pub use load::{LoadError, Loaded, Overrides, config_file, load};
 pub use origin::{Finding, Origin, Setting, Severity};
 
 /// Everything the gateway was told, typed and resolved. Nothing looks into the environment after this exists.
@@ -55,7 +82,7 @@ pub enum Durability {
 }
 
 /// One `model_list` entry: a public name, an upstream model, and how to reach it.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Deployment {
     /// Its place in [`Config::deployments`].
     pub index: usize,
@@ -105,6 +132,18 @@ pub struct Deployment {
     pub origin: Origin,
 }
 
+/// Names the deployment. Its address, headers and body members may hold credentials, so they stay out.
+impl fmt::Debug for Deployment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Deployment")
+            .field("id", &self.id)
+            .field("model_name", &self.model_name)
+            .field("model", &self.model)
+            .field("origin", &self.origin)
+            .finish_non_exhaustive()
+    }
+}
+
 /// How requests find a deployment.
 #[derive(Debug, Clone, Default)]
 pub struct Routing {
@@ -112,8 +151,8 @@ pub struct Routing {
     pub aliases: BTreeMap<String, String>,
     /// Groups to try when all deployments of a group failed; `*` stands for every group.
     pub fallbacks: BTreeMap<String, Vec<String>>,
-    /// Attempts after the first within a group.
-    pub num_retries: u32,
+    /// Attempts after the first within a group. `None`: each deployment once.
+    pub num_retries: Option<u32>,
 }
 
 /// Where tunnels may lead.

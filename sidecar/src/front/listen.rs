@@ -3,9 +3,8 @@
 use std::io;
 use std::net::SocketAddr;
 
+use fleetgate_wire::port_owner::PortOwner;
 use tokio::net::TcpListener;
-
-use super::port_owner::PortOwner;
 
 /// The bound sockets.
 #[derive(Debug)]

@@ -3,11 +3,9 @@
 mod guard;
 mod in_flight;
 mod listen;
-mod port_owner;
 mod serve;
 mod service;
 mod target;
 
 pub use listen::{ListenError, Listeners, bind};
-pub use port_owner::PortOwner;
 pub use serve::serve;

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use fleetgate_wire::authority::Authority;
+use fleetgate_wire::header;
 use http::header::EXPECT;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use http_body::Body;
@@ -33,6 +34,12 @@ impl Front {
     pub(super) async fn answer(self, mut request: Request<Incoming>, ours: SocketAddr) -> Response<ReplyBody> {
         let target = target::read(&request.method().clone(), request.uri_mut(), ours)
             .and_then(|target| guard::admit(request.headers(), &target, ours.ip()).map(|()| target));
+        if let Ok(Target::Api) = target {
+            let named = target::take_workload(request.uri_mut());
+            if let Some(name) = named.and_then(|workload| HeaderValue::from_str(workload.as_str()).ok()) {
+                request.headers_mut().insert(header::WORKLOAD, name);
+            }
+        }
         let path = request.uri().path().to_owned();
         match target {
             Ok(Target::Local) => local::answer(&self.sidecar, &path).await,

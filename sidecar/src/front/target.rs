@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use fleetgate_wire::authority::Authority;
+use fleetgate_wire::workload::Workload;
 use http::uri::{PathAndQuery, Uri};
 use http::{Method, StatusCode};
 
@@ -40,6 +41,16 @@ pub(super) fn read(method: &Method, uri: &mut Uri, ours: SocketAddr) -> Result<T
         path if path.starts_with('/') => Ok(Target::Api),
         path => Err(bad(format!("{path:?} is no path"))),
     }
+}
+
+/// Takes `/w/NAME` off the front of a path: programs that cannot set a header name their workload in the base address.
+pub(super) fn take_workload(uri: &mut Uri) -> Option<Workload> {
+    let target = uri.path_and_query()?.as_str();
+    let (name, _) = target.strip_prefix("/w/")?.split_once('/')?;
+    let workload = Workload::parse(name).ok()?;
+    let rest = PathAndQuery::try_from(&target["/w/".len() + name.len()..]).ok()?;
+    *uri = Uri::from(rest);
+    Some(workload)
 }
 
 fn absolute_form() -> Refusal {
@@ -85,6 +96,17 @@ mod tests {
         }
         for text in ["http://localhost:4000/v1/x?a=1", "http://127.0.0.1:4000/v1/x?a=1", "http://[::1]:4000/v1/x?a=1"] {
             assert_eq!(read_text(&Method::POST, text), (Ok(Target::Api), "/v1/x?a=1".to_owned()), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_workload_in_the_path_is_taken_off_it() {
+        let mut uri: Uri = "/w/hermes/v1/messages?beta=true".parse().unwrap();
+        assert_eq!(take_workload(&mut uri).map(String::from).as_deref(), Some("hermes"));
+        assert_eq!(uri.to_string(), "/v1/messages?beta=true");
+        for other in ["/v1/messages", "/w/", "/w//v1/messages", "/w/name", "/words/a/b"] {
+            let mut uri: Uri = other.parse().unwrap();
+            assert_eq!((take_workload(&mut uri), uri.to_string().as_str()), (None, other));
         }
     }
 

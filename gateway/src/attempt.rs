@@ -1,0 +1,246 @@
+//! One upstream attempt: from its place in the ledger's queue to its row. Whatever happens to it, it leaves exactly one row.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use fleetgate_wire::header as names;
+use http::{HeaderMap, HeaderName, StatusCode, header, request};
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use crate::admit::Permit;
+use crate::boot::Gateway;
+use crate::call::set;
+use crate::dialect::Ask;
+use crate::ledger::{Entry, Kind, Receipt, Slot, Status};
+use crate::meter::{Meter, Reading};
+use crate::price::Cost;
+use crate::provider::{ClientError, Outgoing, Reply, Upstream};
+use crate::relay::{End, Piece, Tap, Unrecorded};
+use crate::route::Choice;
+use fleetgate_wire::endpoint::Endpoint;
+
+/// An attempt under way. Dropped without an end, it writes the row of a client that went away.
+pub(crate) struct Attempt {
+    gateway: Arc<Gateway>,
+    open: Option<(Slot, Box<Entry>)>,
+    choice: Choice,
+    endpoint: Endpoint,
+    asked_upstream: String,
+    is_mock: bool,
+    meter: Option<Meter>,
+    strips_usage: bool,
+    /// Why no answer came, and whether the provider may have charged for it all the same.
+    unanswered: Option<(String, bool)>,
+}
+
+impl Attempt {
+    /// Begins an attempt.
+    #[expect(clippy::too_many_arguments, reason = "each is a stage's result; a struct would only rename them")]
+    pub(crate) fn begin(
+        gateway: &Arc<Gateway>,
+        slot: Slot,
+        permit: &Permit,
+        ask: &Ask,
+        head: &request::Parts,
+        choice: &Choice,
+        upstream: &Upstream,
+        outgoing: &Outgoing,
+        started_at: Timestamp,
+    ) -> Self {
+        let user_agent = head.headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok());
+        let entry = Entry {
+            id: Uuid::now_v7(),
+            kind: Kind::Call,
+            caller: permit.caller().clone(),
+            endpoint: ask.endpoint.word(),
+            model_requested: ask.model.clone(),
+            model: outgoing.model.clone(),
+            provider: upstream.provider().to_owned(),
+            deployment_id: choice.deployment.id.clone(),
+            status: Status::ClientGone,
+            http_status: None,
+            error: None,
+            usage: None,
+            cost: Cost::UNPRICED,
+            started_at,
+            first_byte_at: None,
+            ended_at: started_at,
+            user_agent: user_agent.map(str::to_owned),
+            upstream_id: None,
+            destination: None,
+            bytes: None,
+        };
+        Self {
+            gateway: Arc::clone(gateway),
+            open: Some((slot, Box::new(entry))),
+            choice: choice.clone(),
+            endpoint: ask.endpoint,
+            asked_upstream: outgoing.model.clone(),
+            is_mock: upstream.is_mock() || choice.deployment.mock_response.is_some(),
+            meter: None,
+            strips_usage: false,
+            unanswered: None,
+        }
+    }
+
+    /// An answer began.
+    pub(crate) fn answered(&mut self, reply: &Reply, ask: &Ask, strips_usage: bool) {
+        self.note_status(reply.head.status);
+        self.strips_usage = strips_usage;
+        self.meter = Some(Meter::new(self.endpoint, reply.head.status, &reply.head.headers, ask.stream, strips_usage));
+    }
+
+    /// The upstream's status.
+    pub(crate) fn note_status(&mut self, status: StatusCode) {
+        if let Some((_, entry)) = &mut self.open {
+            entry.http_status = Some(status.as_u16());
+        }
+    }
+
+    /// No answer came.
+    pub(crate) fn note_error(&mut self, error: &ClientError) {
+        // What never connected was never charged; a cut or a time-out may have been.
+        self.unanswered = Some((error.to_string(), !matches!(error, ClientError::Connect { .. })));
+    }
+
+    /// Whether the answer's length will differ from what the provider announced.
+    #[must_use]
+    pub(crate) fn strips_usage(&self) -> bool {
+        self.strips_usage
+    }
+
+    /// Names the attempt in the answer's headers, by LiteLLM's names too.
+    pub(crate) fn label(&self, headers: &mut HeaderMap) {
+        let Some((_, entry)) = &self.open else { return };
+        let id = entry.id.to_string();
+        set(headers, names::REQUEST_ID, &id);
+        set(headers, HeaderName::from_static("x-litellm-call-id"), &id);
+        set(headers, HeaderName::from_static("x-litellm-model-id"), &self.choice.deployment.id);
+        set(headers, HeaderName::from_static("x-litellm-model-group"), &self.choice.group);
+    }
+
+    fn finish(&mut self, end: &End) -> Option<Receipt> {
+        let (slot, mut entry) = self.open.take()?;
+        let reading = self.meter.take().map(|mut meter| meter.read()).unwrap_or_default();
+        entry.ended_at = Timestamp::now();
+        entry.usage = reading.usage;
+        let refused = entry.http_status.is_some_and(|status| status >= 400);
+        let (status, error) = self.status(end, &reading, refused);
+        (entry.status, entry.error) = (status, error);
+        entry.cost = self.cost(&reading, refused);
+        if let Some(model) = reading.model {
+            entry.model = model;
+        }
+        entry.upstream_id = reading.id;
+        log(&entry);
+        Some(slot.record(*entry))
+    }
+
+    fn status(&self, end: &End, reading: &Reading, refused: bool) -> (Status, Option<String>) {
+        if let Some((error, _)) = &self.unanswered {
+            return (Status::Failure, Some(error.clone()));
+        }
+        match end {
+            End::ClientGone => (Status::ClientGone, reading.error.clone()),
+            End::UpstreamCut(cause) => (Status::UpstreamCut, Some(cause.clone())),
+            End::UpstreamSilent => (Status::UpstreamCut, Some("the provider fell silent".to_owned())),
+            End::Complete if refused || reading.error.is_some() => (Status::Failure, reading.error.clone()),
+            End::Complete => (Status::Success, None),
+        }
+    }
+
+    fn cost(&self, reading: &Reading, refused: bool) -> Cost {
+        let never_charged = self.unanswered.as_ref().is_some_and(|(_, maybe_charged)| !maybe_charged);
+        if refused || never_charged || self.endpoint == Endpoint::CountTokens {
+            return Cost::FREE;
+        }
+        let deployment = &self.choice.deployment;
+        let provider = self.open_provider();
+        let cost = self.gateway.pricer.price(deployment, &provider, &self.asked_upstream, reading);
+        if self.is_mock && cost.amount.is_none() { Cost::FREE } else { cost }
+    }
+
+    fn open_provider(&self) -> String {
+        self.gateway
+            .upstream(self.choice.deployment.index)
+            .map(|upstream| upstream.provider().to_owned())
+            .unwrap_or_default()
+    }
+}
+
+impl Tap for Attempt {
+    type Receipt = SettledReceipt;
+
+    fn see(&mut self, chunk: Bytes) -> Piece {
+        if let Some((_, entry)) = &mut self.open
+            && entry.first_byte_at.is_none()
+        {
+            entry.first_byte_at = Some(Timestamp::now());
+        }
+        match &mut self.meter {
+            Some(meter) => meter.see(chunk),
+            None => Piece { forward: chunk, is_last: false },
+        }
+    }
+
+    fn rest(&mut self) -> Bytes {
+        self.meter.as_mut().map(Meter::rest).unwrap_or_default()
+    }
+
+    fn marks_its_end(&self) -> bool {
+        self.meter.as_ref().is_some_and(Meter::marks_its_end)
+    }
+
+    fn settle(&mut self, end: End) -> SettledReceipt {
+        SettledReceipt(self.finish(&end))
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        drop(self.finish(&End::ClientGone));
+    }
+}
+
+/// The receipt of an attempt's row.
+#[derive(Debug)]
+pub(crate) struct SettledReceipt(Option<Receipt>);
+
+impl Future for SettledReceipt {
+    type Output = Result<(), Unrecorded>;
+
+    fn poll(mut self: std::pin::Pin<&mut Self>, cx: &mut std::task::Context<'_>) -> std::task::Poll<Self::Output> {
+        match &mut self.0 {
+            Some(receipt) => std::pin::Pin::new(receipt).poll(cx),
+            // Settled before: the row is with the writer already.
+            None => std::task::Poll::Ready(Ok(())),
+        }
+    }
+}
+
+/// What went wrong is worth a line in the log. What went well is in the ledger, and in the log at `FLEETGATE_LOG=call=debug`.
+fn log(entry: &Entry) {
+    macro_rules! line {
+        ($level:ident) => {
+            tracing::$level!(
+                target: "call",
+                id = %entry.id,
+                host = %entry.caller.host,
+                workload = %entry.caller.workload,
+                key = entry.caller.key.alias(),
+                endpoint = entry.endpoint,
+                model = entry.model,
+                provider = entry.provider,
+                status = entry.status.word(),
+                http = entry.http_status,
+                error = entry.error,
+                cost_nanousd = entry.cost_nanousd(),
+            )
+        };
+    }
+    match entry.status {
+        Status::Success | Status::ClientGone => line!(debug),
+        _ => line!(warn),
+    }
+}

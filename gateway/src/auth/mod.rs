@@ -1,0 +1,211 @@
+//! [`Intake`](crate::front::Intake) to [`Caller`]: whose key is this, on which host, for which workload?
+//!
+//! Looked up by hash in a snapshot: no SQL, no lock. Everything about a key that can change at any time (blocked, expired) is
+//! checked here, on every call.
+
+mod credential;
+mod keyring;
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use fleetgate_wire::header;
+use fleetgate_wire::host::HostLabel;
+use fleetgate_wire::workload::Workload;
+use http::HeaderMap;
+use jiff::Timestamp;
+
+pub use credential::{Place, credentials};
+pub use keyring::{KeyRecord, Keyring};
+
+/// What rows call the master key.
+pub const MASTER_ALIAS: &str = "master-key";
+/// What rows have for a hash when the master key paid.
+pub const MASTER_HASH: &str = "master";
+
+/// Who makes a call. Only [`authenticate`] makes one.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    /// The key that pays.
+    pub key: CallerKey,
+    /// The machine.
+    pub host: CallerHost,
+    /// What made the call there.
+    pub workload: Workload,
+}
+
+/// The key that pays.
+#[derive(Debug, Clone)]
+pub enum CallerKey {
+    /// The administrator's.
+    Master,
+    /// A host's or workload's.
+    Virtual(Arc<KeyRecord>),
+}
+
+impl CallerKey {
+    /// The name in rows: the alias, or the short form of a key that has none.
+    #[must_use]
+    pub fn alias(&self) -> &str {
+        match self {
+            Self::Master => MASTER_ALIAS,
+            Self::Virtual(record) => record.key_alias.as_deref().unwrap_or(&record.key_name),
+        }
+    }
+
+    /// The hash in rows.
+    #[must_use]
+    pub fn hash_text(&self) -> String {
+        match self {
+            Self::Master => MASTER_HASH.to_owned(),
+            Self::Virtual(record) => record.token.to_string(),
+        }
+    }
+
+    /// The user the key belongs to.
+    #[must_use]
+    pub fn user(&self) -> Option<&str> {
+        match self {
+            Self::Master => None,
+            Self::Virtual(record) => record.user_id.as_deref(),
+        }
+    }
+}
+
+/// The machine a call came from, and why that is believed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CallerHost {
+    /// The key is bound to this host.
+    Bound(HostLabel),
+    /// A sidecar said so, with a key that is bound to none.
+    Claimed(HostLabel),
+    /// Nobody said; this is the other end of the connection.
+    Address(IpAddr),
+}
+
+impl CallerHost {
+    /// The word in the row.
+    #[must_use]
+    pub fn source(&self) -> &'static str {
+        match self {
+            Self::Bound(_) => "key",
+            Self::Claimed(_) => "claimed",
+            Self::Address(_) => "address",
+        }
+    }
+}
+
+impl fmt::Display for CallerHost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bound(label) | Self::Claimed(label) => label.fmt(f),
+            Self::Address(address) => address.fmt(f),
+        }
+    }
+}
+
+/// Why a caller was turned away. LiteLLM's words where it has some: scripts look for them.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Denied {
+    /// No header carried a key.
+    #[error(
+        "No api key passed in. Send this host's virtual key as 'Authorization: Bearer sk-…', or call through the sidecar"
+    )]
+    NoKey,
+    /// Something that cannot be a virtual key.
+    #[error(
+        "Virtual key expected in {place}, but what came does not start with 'sk-'. Is a program using a placeholder without the sidecar?"
+    )]
+    NotAKey {
+        /// Where it stood.
+        place: Place,
+    },
+    /// A key nobody knows.
+    #[error(
+        "Authentication Error, Invalid API key in {place}: no key of this gateway has the hash {short_hash}…. Mint one with /key/generate"
+    )]
+    Unknown {
+        /// Where it stood.
+        place: Place,
+        /// The first digits of the hash of what came.
+        short_hash: String,
+    },
+    /// Blocked by an administrator.
+    #[error("Key is blocked: {alias}. An administrator can lift that with /key/unblock")]
+    Blocked {
+        /// The key's name.
+        alias: String,
+    },
+    /// Past its date.
+    #[error("Key {alias} expired at {expires}. An administrator can extend it with /key/update")]
+    Expired {
+        /// The key's name.
+        alias: String,
+        /// When.
+        expires: Timestamp,
+    },
+    /// A virtual key where the administrator's is needed.
+    #[error("Only the master key may do this; {alias} is a virtual key")]
+    NotAdmin {
+        /// The key's name.
+        alias: String,
+    },
+}
+
+/// Finds out who calls. Of several credentials the first that is known counts: some clients send two.
+///
+/// # Errors
+/// When no credential is known, or the key may not be used now.
+pub fn authenticate(
+    headers: &HeaderMap,
+    query: Option<&str>,
+    peer: SocketAddr,
+    keyring: &Keyring,
+    now: Timestamp,
+) -> Result<Caller, Denied> {
+    let mut first_failure = None;
+    for (place, text) in credentials(headers, query) {
+        match keyring.find(&text, now) {
+            Ok(key) => return Ok(identify(key, headers, peer)),
+            Err(failure) => {
+                first_failure.get_or_insert(failure.at(place));
+            }
+        }
+    }
+    Err(first_failure.unwrap_or(Denied::NoKey))
+}
+
+/// Lets only the administrator pass.
+///
+/// # Errors
+/// When the caller's key is a virtual one.
+pub fn require_admin(caller: &Caller) -> Result<(), Denied> {
+    match &caller.key {
+        CallerKey::Master => Ok(()),
+        CallerKey::Virtual(_) => Err(Denied::NotAdmin { alias: caller.key.alias().to_owned() }),
+    }
+}
+
+fn identify(key: CallerKey, headers: &HeaderMap, peer: SocketAddr) -> Caller {
+    let said = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    let bound = match &key {
+        CallerKey::Virtual(record) => record.host.clone(),
+        CallerKey::Master => None,
+    };
+    let host = match bound {
+        Some(label) => CallerHost::Bound(label),
+        None => match said(header::HOST).and_then(|name| HostLabel::parse(name).ok()) {
+            Some(label) => CallerHost::Claimed(label),
+            None => CallerHost::Address(peer.ip().to_canonical()),
+        },
+    };
+    let workload = said(header::WORKLOAD)
+        .and_then(|name| Workload::parse(name).ok())
+        .or_else(|| said(http::header::USER_AGENT).and_then(Workload::from_user_agent))
+        .unwrap_or_else(Workload::unknown);
+    Caller { key, host, workload }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,164 @@
+//! Wires the stages together: the only place that sees all of them.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use fleetgate_wire::header as names;
+use http::{HeaderValue, Request};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use hyper_util::service::TowerToHyperService;
+use jiff::Timestamp;
+
+use crate::admin::{self, Admin, Peer};
+use crate::auth::Keyring;
+use crate::config::{Config, Finding, Severity};
+use crate::egress::Dialer;
+use crate::front::{Answer, Arrival, ListenError, Listener, serve};
+use crate::ledger::{Ledger, LedgerError};
+use crate::price::{Catalogue, CatalogueError, Pricer};
+use crate::provider::{Client, Upstream};
+use crate::respond::{Refusal, VERSION};
+use crate::route::Router;
+use crate::{call, tunnel};
+
+/// Everything that a call needs on its way.
+#[derive(Debug)]
+pub(crate) struct Gateway {
+    pub(crate) config: Config,
+    pub(crate) keyring: Arc<Keyring>,
+    pub(crate) router: Arc<Router>,
+    /// By [`crate::config::Deployment::index`]; an entry that names no provider has none.
+    upstreams: Vec<Option<Upstream>>,
+    pub(crate) client: Client,
+    pub(crate) pricer: Pricer,
+    pub(crate) ledger: Ledger,
+    pub(crate) dialer: Dialer,
+}
+
+/// A gateway that listens.
+#[derive(Debug)]
+pub(crate) struct Booted {
+    gateway: Arc<Gateway>,
+    listeners: Vec<Listener>,
+    admin: axum::Router,
+}
+
+/// Why the gateway cannot start.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BootError {
+    /// An address cannot be listened on.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// The ledger cannot be opened.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// The built-in catalogue cannot be read.
+    #[error(transparent)]
+    Catalogue(#[from] CatalogueError),
+    /// TLS cannot be set up.
+    #[error("cannot set up TLS for providers: {0}")]
+    Tls(#[from] std::io::Error),
+}
+
+impl Gateway {
+    pub(crate) fn upstream(&self, index: usize) -> Option<&Upstream> {
+        self.upstreams.get(index).and_then(Option::as_ref)
+    }
+}
+
+/// What the providers' room has to say of a configuration.
+#[must_use]
+pub(crate) fn review(config: &Config) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for deployment in &config.deployments {
+        let (severity, message) = match Upstream::resolve(deployment, &config.environment) {
+            // LiteLLM drops such an entry and serves the others.
+            Err(error) => (Severity::Warning, format!("{}: {error}; this entry is left out", deployment.model_name)),
+            Ok(upstream) => match upstream.missing_key() {
+                Some(variables) if deployment.mock_response.is_none() => {
+                    let name = &deployment.model_name;
+                    (
+                        Severity::Warning,
+                        format!("{name}: no key for {}; set api_key or {variables}", upstream.provider()),
+                    )
+                }
+                _ => continue,
+            },
+        };
+        findings.push(Finding { severity, origin: deployment.origin.clone(), message });
+    }
+    findings
+}
+
+/// Opens the ledger and the listeners.
+///
+/// # Errors
+/// When one of them cannot be opened.
+pub(crate) async fn boot(config: Config) -> Result<Booted, BootError> {
+    let listeners = config.listen.iter().map(|address| Listener::bind(*address)).collect::<Result<Vec<_>, _>>()?;
+    let ledger = Ledger::open(&config.database, config.durability).await?;
+    let keyring = Arc::new(Keyring::new(config.master_key.as_ref(), ledger.keys().await?));
+    let router = Arc::new(Router::new(&config.deployments, &config.routing));
+    let upstreams = config.deployments.iter().map(|entry| Upstream::resolve(entry, &config.environment).ok()).collect();
+    let listening = listeners.iter().map(Listener::address).collect();
+    let admin = admin::router(Admin {
+        keyring: Arc::clone(&keyring),
+        ledger: ledger.clone(),
+        models: Arc::clone(&router),
+        settings: config.settings.clone(),
+        started_at: Timestamp::now(),
+    });
+    let gateway = Arc::new(Gateway {
+        keyring,
+        router,
+        upstreams,
+        client: Client::new()?,
+        pricer: Pricer::new(Catalogue::built_in()?),
+        ledger,
+        dialer: Dialer::new(config.egress.clone(), listening),
+        config,
+    });
+    Ok(Booted { gateway, listeners, admin })
+}
+
+impl Booted {
+    /// Where it listens, with the real ports.
+    pub(crate) fn addresses(&self) -> impl Iterator<Item = SocketAddr> + '_ {
+        self.listeners.iter().map(Listener::address)
+    }
+
+    /// Serves until `stop` resolves, finishes what is under way, and writes the last rows.
+    pub(crate) async fn run(self, stop: impl Future<Output = ()>) {
+        let Self { gateway, listeners, admin } = self;
+        let handler = Arc::clone(&gateway);
+        let handle = move |request, peer| answer(Arc::clone(&handler), admin.clone(), request, peer);
+        serve(listeners, handle, stop).await;
+        gateway.dialer.stop().await;
+        gateway.ledger.close().await;
+    }
+}
+
+async fn answer(gateway: Arc<Gateway>, admin: axum::Router, request: Request<Incoming>, peer: SocketAddr) -> Answer {
+    let arrival = Arrival::sort(request, peer);
+    let dialect = arrival.dialect();
+    let result = match arrival {
+        Arrival::Call(intake) => call::serve(&gateway, intake).await,
+        Arrival::Tunnel(intake) => tunnel::serve(&gateway, intake).await,
+        Arrival::AbsoluteForm(_) => Err(Refusal::AbsoluteForm),
+        Arrival::Other(request) => Ok(manage(admin, request, peer).await),
+    };
+    let mut answer = result.unwrap_or_else(|refusal| refusal.answer(dialect));
+    answer.headers_mut().insert(names::GATEWAY, HeaderValue::from_static(VERSION));
+    answer
+}
+
+async fn manage(admin: axum::Router, mut request: Request<Incoming>, peer: SocketAddr) -> Answer {
+    request.extensions_mut().insert(Peer(peer));
+    let answered =
+        hyper::service::Service::call(&TowerToHyperService::new(admin), request.map(axum::body::Body::new)).await;
+    match answered {
+        Ok(answer) => answer.map(|body| body.map_err(Into::into).boxed_unsync()),
+        Err(never) => match never {},
+    }
+}

@@ -1,0 +1,203 @@
+//! One call of a model API, through all stages: the way that ARCHITECTURE.md draws.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use fleetgate_wire::endpoint::Endpoint;
+use fleetgate_wire::header as names;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request};
+use http_body_util::BodyExt;
+use jiff::Timestamp;
+
+use crate::admit::{Permit, admit_model};
+use crate::attempt::Attempt;
+use crate::auth::authenticate;
+use crate::boot::Gateway;
+use crate::dialect::Ask;
+use crate::front::{self, Answer, Intake};
+use crate::provider::{Client, ClientError, Outgoing, Reply, Upstream, answer_mock, shape};
+use crate::relay::{End, RelayBody, Tap};
+use crate::respond::Refusal;
+use crate::route::{Choice, Group, NoRoute, Plan};
+
+/// The longest a provider's `retry-after` is waited for here; what takes longer is the client's decision.
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+
+/// Headers of a provider's answer that concern only its own connection or site.
+static PROVIDERS_OWN: [HeaderName; 4] = [
+    header::SET_COOKIE,
+    HeaderName::from_static("alt-svc"),
+    header::STRICT_TRANSPORT_SECURITY,
+    HeaderName::from_static("x-fleetgate-request-id"),
+];
+
+/// Serves a call.
+///
+/// # Errors
+/// With the refusal to answer instead.
+pub(crate) async fn serve(gateway: &Arc<Gateway>, intake: Intake) -> Result<Answer, Refusal> {
+    let Intake { endpoint, mut head, body, peer, started_at } = intake;
+    check_method(&head)?;
+    let caller = authenticate(&head.headers, head.uri.query(), peer, &gateway.keyring, started_at)?;
+    let body = front::read(&mut head.headers, body, gateway.config.max_request_bytes).await?;
+    let ask = Ask::read(endpoint, body)?;
+    let group = gateway.router.find(&ask.model)?;
+    let deployments = group.choices.iter().map(|choice| &*choice.deployment);
+    let permit = admit_model(caller, &ask.model, &group.name, deployments)?;
+    let plan = gateway.router.plan(speaking(gateway, group, &ask)?);
+    attempt_all(gateway, &permit, &ask, &head, plan, started_at).await
+}
+
+fn check_method(head: &request::Parts) -> Result<(), Refusal> {
+    if head.method == Method::POST {
+        return Ok(());
+    }
+    if head.headers.contains_key(header::UPGRADE) {
+        return Err(Refusal::UpgradeRequired);
+    }
+    Err(Refusal::Method { method: head.method.to_string(), allowed: "POST" })
+}
+
+/// Keeps the deployments that answer the caller's dialect.
+fn speaking(gateway: &Gateway, mut group: Group, ask: &Ask) -> Result<Group, NoRoute> {
+    let upstream = |choice: &Choice| gateway.upstream(choice.deployment.index);
+    let all = group.choices.clone();
+    group.choices.retain(|choice| upstream(choice).is_some_and(|upstream| upstream.speaks(ask.endpoint)));
+    if !group.choices.is_empty() {
+        return Ok(group);
+    }
+    let known: Vec<&Upstream> = all.iter().filter_map(upstream).collect();
+    let mut providers: Vec<&str> = known.iter().map(|upstream| upstream.provider()).collect();
+    providers.dedup();
+    Err(NoRoute::OtherDialect {
+        model: ask.model.clone(),
+        providers: providers.join(", "),
+        asked: format!("/v1{}", ask.endpoint.path()),
+        spoken: known.first().map_or("/v1/chat/completions", |upstream| upstream.spoken()).to_owned(),
+    })
+}
+
+/// Tries the plan's choices until one answers with something worth passing on. Nothing is tried again once a byte has reached
+/// the client.
+async fn attempt_all(
+    gateway: &Arc<Gateway>,
+    permit: &Permit,
+    ask: &Ask,
+    head: &request::Parts,
+    plan: Plan,
+    started_at: Timestamp,
+) -> Result<Answer, Refusal> {
+    let tries = schedule(plan, gateway.config.routing.num_retries);
+    let mut last = Err(NoRoute::UnknownModel { model: ask.model.clone() }.into());
+    let mut started_at = started_at;
+    for (number, choice) in tries.iter().enumerate() {
+        let is_final = number + 1 == tries.len();
+        let Some(upstream) = gateway.upstream(choice.deployment.index).filter(|upstream| upstream.speaks(ask.endpoint))
+        else {
+            continue;
+        };
+        let outgoing = shape(ask, head, choice, upstream, gateway.config.drop_params)?;
+        let slot = gateway.ledger.reserve().await?;
+        let mut attempt = Attempt::begin(gateway, slot, permit, ask, head, choice, upstream, &outgoing, started_at);
+        match send(gateway, ask, choice, upstream, outgoing).await {
+            Ok((reply, strip_usage)) if is_final || !is_retryable(reply.head.status) => {
+                attempt.answered(&reply, ask, strip_usage);
+                return Ok(relay(reply, attempt, patience(gateway, ask, choice)));
+            }
+            Ok((reply, _)) => {
+                let same_next = tries[number + 1].deployment.index == choice.deployment.index;
+                let pause = pause(&reply.head.headers, number, same_next);
+                attempt.failed(reply.head.status);
+                tokio::time::sleep(pause).await;
+            }
+            Err(error) => {
+                attempt.unanswered(&error);
+                last = Err(Refusal::Upstream { provider: upstream.provider(), source: error });
+            }
+        }
+        started_at = Timestamp::now();
+    }
+    last
+}
+
+/// Without `num_retries` each deployment is tried once: clients repeat on their own, and each repetition here would multiply
+/// theirs. With it, a group's deployments take turns for that many attempts more.
+fn schedule(plan: Plan, num_retries: Option<u32>) -> Vec<Choice> {
+    let Some(retries) = num_retries else { return plan.choices };
+    let groups = plan.choices.chunk_by(|one, next| one.group == next.group);
+    groups.flat_map(|group| group.iter().cycle().take(retries as usize + 1).cloned()).collect()
+}
+
+async fn send(
+    gateway: &Gateway,
+    ask: &Ask,
+    choice: &Choice,
+    upstream: &Upstream,
+    outgoing: Outgoing,
+) -> Result<(Reply, bool), ClientError> {
+    let mocked = choice.deployment.mock_response.as_deref();
+    if upstream.is_mock() || mocked.is_some() {
+        let strips = ask.stream && !ask.wants_usage && matches!(ask.endpoint, Endpoint::Chat | Endpoint::Completions);
+        return Ok((answer_mock(ask, &outgoing.model, mocked), strips));
+    }
+    let client: &Client = &gateway.client;
+    let reply = client.send(outgoing.request, patience(gateway, ask, choice)).await?;
+    Ok((reply, outgoing.strip_usage))
+}
+
+/// How long an answer may take to begin, and how long it may be silent.
+fn patience(gateway: &Gateway, ask: &Ask, choice: &Choice) -> Duration {
+    let (entry, config) = (&choice.deployment, &gateway.config);
+    let for_streams = entry.stream_timeout.or(config.stream_timeout).filter(|_| ask.stream);
+    for_streams.or(entry.timeout).unwrap_or(config.request_timeout)
+}
+
+fn is_retryable(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 408 | 409 | 429) || status.is_server_error()
+}
+
+/// Another deployment is asked at once; the same one after a pause, its own `retry-after` if that is short.
+fn pause(headers: &HeaderMap, number: usize, same_next: bool) -> Duration {
+    if !same_next {
+        return Duration::ZERO;
+    }
+    let asked =
+        headers.get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok()).map(Duration::from_secs);
+    let grown = FIRST_PAUSE * 2u32.saturating_pow(u32::try_from(number).unwrap_or(u32::MAX));
+    asked.unwrap_or(grown).min(LONGEST_WAIT)
+}
+
+fn relay(reply: Reply, attempt: Attempt, patience: Duration) -> Answer {
+    let Reply { mut head, body } = reply;
+    names::strip_hop_by_hop(&mut head.headers);
+    for name in &PROVIDERS_OWN {
+        head.headers.remove(name);
+    }
+    if attempt.strips_usage() {
+        head.headers.remove(header::CONTENT_LENGTH);
+    }
+    attempt.label(&mut head.headers);
+    let body = RelayBody::new(body, attempt, patience);
+    Answer::from_parts(head, body.map_err(Into::into).boxed_unsync())
+}
+
+/// Ends an attempt that gave nothing to relay.
+impl Attempt {
+    fn failed(mut self, status: StatusCode) {
+        self.note_status(status);
+        drop(self.settle(End::Complete));
+    }
+
+    fn unanswered(mut self, error: &ClientError) {
+        self.note_error(error);
+        drop(self.settle(End::Complete));
+    }
+}
+
+/// Headers that every answer of a call bears.
+pub(crate) fn set(headers: &mut HeaderMap, name: HeaderName, text: &str) {
+    if let Ok(value) = HeaderValue::from_str(text) {
+        headers.insert(name, value);
+    }
+}

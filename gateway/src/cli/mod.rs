@@ -1,0 +1,122 @@
+//! The command line: one file a subcommand.
+
+pub mod config;
+mod serve;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use fleetgate_wire::SecretString;
+
+use crate::boot;
+use crate::config::Overrides;
+
+/// One box for a fleet's AI traffic: it holds the provider keys, charges every call to its host and workload, and lets other
+/// HTTPS out through its one address.
+#[derive(Debug, Parser)]
+#[command(name = "fleetgate-gateway", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve the APIs and tunnels.
+    Serve(Source),
+    /// Look at the configuration.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigCommand {
+    /// Name every problem of a configuration, with file and line. Exit code 1 if the gateway would not start with it.
+    Check {
+        /// Count warnings as errors.
+        #[arg(long)]
+        strict: bool,
+        #[command(flatten)]
+        source: Source,
+    },
+    /// Show each setting of the running gateway; without one, what would be loaded.
+    Show {
+        /// Show where each value came from.
+        #[arg(long)]
+        origin: bool,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+        /// The master key of the running gateway (default: FLEETGATE_ADMIN_KEY, then the configuration's).
+        #[arg(long)]
+        key: Option<String>,
+        #[command(flatten)]
+        source: Source,
+    },
+}
+
+/// Where the configuration comes from. Each flag has a twin in the environment.
+#[derive(Debug, Args)]
+struct Source {
+    /// LiteLLM's config.yaml, with our `fleetgate:` section [env: FLEETGATE_CONFIG]
+    #[arg(long, short = 'c', value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The same, without the flag
+    #[arg(value_name = "FILE", conflicts_with = "config")]
+    file: Option<PathBuf>,
+    /// Address and port to listen on; may be repeated [env: FLEETGATE_LISTEN] [default: 127.0.0.1:4000]
+    #[arg(long, value_name = "ADDR:PORT")]
+    listen: Vec<String>,
+    /// LiteLLM's way to name the address [env: HOST]
+    #[arg(long, value_name = "ADDR")]
+    host: Option<String>,
+    /// LiteLLM's way to name the port [env: PORT]
+    #[arg(long)]
+    port: Option<u16>,
+    /// The ledger, `sqlite:PATH` [env: FLEETGATE_DATABASE]
+    #[arg(long, value_name = "URL")]
+    database: Option<String>,
+    /// Listen on public or wildcard addresses too: anyone who can reach them can try keys
+    #[arg(long)]
+    dangerously_listen_publicly: bool,
+}
+
+impl From<Source> for Overrides {
+    fn from(source: Source) -> Self {
+        Self {
+            config: source.config.or(source.file),
+            listen: source.listen,
+            host: source.host,
+            port: source.port,
+            database: source.database,
+            dangerously_listen_publicly: source.dangerously_listen_publicly,
+        }
+    }
+}
+
+/// Runs the command line.
+///
+/// # Errors
+/// With what a person has to know and do.
+pub fn run() -> anyhow::Result<ExitCode> {
+    let mut out = std::io::stdout().lock();
+    match Cli::parse().command {
+        Command::Serve(source) => {
+            drop(out);
+            serve::run(&source.into())
+        }
+        Command::Config(ConfigCommand::Check { strict, source }) => {
+            let code = config::check(&source.into(), std::env::vars_os(), strict, boot::review, &mut out)?;
+            Ok(ExitCode::from(code))
+        }
+        Command::Config(ConfigCommand::Show { origin, json, key, source }) => {
+            let show = config::Show { origin, json, key: key.map(SecretString::from) };
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            let mut notes = std::io::stderr().lock();
+            let overrides = source.into();
+            let showing = config::show(&overrides, std::env::vars_os(), &show, &mut out, &mut notes);
+            Ok(ExitCode::from(runtime.block_on(showing)?))
+        }
+    }
+}

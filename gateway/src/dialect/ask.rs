@@ -1,0 +1,57 @@
+//! What a request asks for: the few members that matter, read once.
+
+use bytes::Bytes;
+use fleetgate_wire::endpoint::Endpoint;
+
+use super::fields::{Fields, FieldsError};
+
+/// A request's body and what it asks for.
+#[derive(Debug, Clone)]
+pub struct Ask {
+    /// Which API.
+    pub endpoint: Endpoint,
+    /// The body as it came.
+    pub body: Bytes,
+    /// The model by its public name.
+    pub model: String,
+    /// Whether the answer shall be a stream.
+    pub stream: bool,
+    /// Whether the client asked for the usage chunk itself.
+    pub wants_usage: bool,
+}
+
+/// Why a request cannot be understood.
+#[derive(Debug, thiserror::Error)]
+pub enum AskError {
+    /// The body is no JSON object.
+    #[error(transparent)]
+    Fields(#[from] FieldsError),
+    /// There is no `model`, or it is no text.
+    #[error("the request names no model: set \"model\" to one that GET /v1/models lists")]
+    NoModel,
+}
+
+#[derive(serde::Deserialize)]
+struct StreamOptions {
+    #[serde(default)]
+    include_usage: Option<bool>,
+}
+
+impl Ask {
+    /// Reads what matters.
+    ///
+    /// # Errors
+    /// When the body is no JSON object or names no model.
+    pub fn read(endpoint: Endpoint, body: Bytes) -> Result<Self, AskError> {
+        let fields = Fields::parse(&body)?;
+        let model: String = fields.read("model").ok_or(AskError::NoModel)?;
+        if model.is_empty() {
+            return Err(AskError::NoModel);
+        }
+        let stream = fields.read("stream").unwrap_or(false);
+        let wants_usage =
+            fields.read::<StreamOptions>("stream_options").and_then(|options| options.include_usage).unwrap_or(false);
+        drop(fields);
+        Ok(Self { endpoint, body, model, stream, wants_usage })
+    }
+}

@@ -1,0 +1,276 @@
+//! A JSON object's own members, found without parsing what is inside them, and edits that leave every other byte alone.
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+use std::fmt;
+
+use bytes::Bytes;
+use serde::de::{Deserializer as _, MapAccess, Visitor};
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+/// The members of a JSON object, in order, each a slice of the original text.
+#[derive(Debug)]
+pub struct Fields<'a> {
+    text: &'a str,
+    members: Vec<(Cow<'a, str>, &'a str)>,
+}
+
+/// Why a body is not one we can read.
+#[derive(Debug, thiserror::Error)]
+pub enum FieldsError {
+    /// Not JSON, or not an object.
+    #[error("the request body is no JSON object: {0}")]
+    NotAnObject(serde_json::Error),
+    /// Not UTF-8.
+    #[error("the request body is not UTF-8 text")]
+    NotText,
+    /// One name twice: two programs would read two different requests.
+    #[error("the request body names {0:?} twice")]
+    Twice(String),
+}
+
+/// A change of one member.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Edit {
+    /// Gives the member this value, whether or not it is there.
+    Set(String, Value),
+    /// Takes the member out.
+    Remove(String),
+}
+
+impl<'a> Fields<'a> {
+    /// Finds the members.
+    ///
+    /// # Errors
+    /// When the bytes are no JSON object, or name a member twice.
+    pub fn parse(body: &'a [u8]) -> Result<Self, FieldsError> {
+        let text = std::str::from_utf8(body).map_err(|_| FieldsError::NotText)?;
+        let mut reader = serde_json::Deserializer::from_str(text);
+        let members = reader.deserialize_map(Members).map_err(FieldsError::NotAnObject)?;
+        reader.end().map_err(FieldsError::NotAnObject)?;
+        let mut names = HashSet::with_capacity(members.len());
+        if let Some((twice, _)) = members.iter().find(|(name, _)| !names.insert(name)) {
+            return Err(FieldsError::Twice(twice.clone().into_owned()));
+        }
+        Ok(Self { text, members })
+    }
+
+    /// A member's raw text.
+    #[must_use]
+    pub fn raw(&self, name: &str) -> Option<&'a str> {
+        self.members.iter().find(|(member, _)| member == name).map(|(_, raw)| *raw)
+    }
+
+    /// Whether a member is there with a value other than null.
+    #[must_use]
+    pub fn has(&self, name: &str) -> bool {
+        self.raw(name).is_some_and(|raw| raw != "null")
+    }
+
+    /// A member read as a type; `None` when it is missing or of another type.
+    #[must_use]
+    pub fn read<T: serde::Deserialize<'a>>(&self, name: &str) -> Option<T> {
+        serde_json::from_str(self.raw(name)?).ok()
+    }
+
+    /// The text with the edits applied. Bytes that no edit names stay as they are; new members go first.
+    #[must_use]
+    pub fn apply(&self, edits: &[Edit]) -> Bytes {
+        let mut cuts: Vec<(usize, usize, Cow<'_, str>)> = Vec::new();
+        let mut added = String::new();
+        for edit in edits {
+            match edit {
+                Edit::Set(name, value) => match self.raw(name) {
+                    Some(raw) => cuts.push((self.offset(raw), raw.len(), Cow::Owned(value.to_string()))),
+                    None => {
+                        added.push_str(&Value::from(name.as_str()).to_string());
+                        added.push(':');
+                        added.push_str(&value.to_string());
+                        added.push(',');
+                    }
+                },
+                Edit::Remove(name) => {
+                    cuts.extend(self.member_span(name).map(|(at, length)| (at, length, Cow::Borrowed(""))));
+                }
+            }
+        }
+        cuts.sort_by_key(|(at, ..)| *at);
+        let brace = self.text.find('{').map_or(0, |at| at + 1);
+        let mut out = String::with_capacity(self.text.len() + added.len() + 64);
+        out.push_str(&self.text[..brace]);
+        out.push_str(&added);
+        let mut done = brace;
+        for (at, length, replacement) in cuts {
+            // Removals of neighbours share a comma, and a removal swallows a change of the same member.
+            if at + length <= done {
+                continue;
+            }
+            out.push_str(&self.text[done..at.max(done)]);
+            out.push_str(&replacement);
+            done = at + length;
+        }
+        out.push_str(&self.text[done..]);
+        close_comma(&mut out);
+        Bytes::from(out)
+    }
+
+    /// Where a slice of the text begins.
+    fn offset(&self, raw: &str) -> usize {
+        raw.as_ptr() as usize - self.text.as_ptr() as usize
+    }
+
+    /// From a member's name through the comma behind it; with no comma behind, from the comma in front.
+    fn member_span(&self, name: &str) -> Option<(usize, usize)> {
+        let index = self.members.iter().position(|(member, _)| member == name)?;
+        let value_end = |index: usize| {
+            let raw = self.members[index].1;
+            self.offset(raw) + raw.len()
+        };
+        let begin = match index.checked_sub(1) {
+            // Right behind the value before: its comma goes too.
+            Some(before) => value_end(before),
+            None => self.text.find('{')? + 1,
+        };
+        let mut end = value_end(index);
+        if index == 0 {
+            let rest = &self.text[end..];
+            let blanks = rest.len() - rest.trim_start().len();
+            end += blanks + usize::from(rest[blanks..].starts_with(','));
+        }
+        Some((begin, end - begin))
+    }
+}
+
+/// `{"a":1,}` and `{,"a":1}` can come of adding to an emptied object or removing the first members.
+fn close_comma(out: &mut String) {
+    let Some(end) = out.rfind('}') else { return };
+    let inside = out[..end].trim_end();
+    if inside.ends_with(',') {
+        let at = inside.len() - 1;
+        out.replace_range(at..=at, "");
+    }
+    let Some(begin) = out.find('{') else { return };
+    let rest = &out[begin + 1..];
+    let blanks = rest.len() - rest.trim_start().len();
+    if rest[blanks..].starts_with(',') {
+        out.replace_range(begin + 1 + blanks..begin + 2 + blanks, "");
+    }
+}
+
+struct Members;
+
+impl<'de> Visitor<'de> for Members {
+    type Value = Vec<(Cow<'de, str>, &'de str)>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut members = Vec::with_capacity(16);
+        while let Some(Name(name)) = map.next_key()? {
+            members.push((name, map.next_value::<&'de RawValue>()?.get()));
+        }
+        Ok(members)
+    }
+}
+
+/// A member's name: borrowed where it holds no escapes. (`Cow` alone would always copy.)
+struct Name<'a>(Cow<'a, str>);
+
+impl<'de> serde::Deserialize<'de> for Name<'de> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Text;
+        impl<'de> Visitor<'de> for Text {
+            type Value = Name<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a name")
+            }
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+                Ok(Name(Cow::Borrowed(text)))
+            }
+            fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(Name(Cow::Owned(text.to_owned())))
+            }
+        }
+        deserializer.deserialize_str(Text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    fn edited(text: &str, edits: &[Edit]) -> String {
+        String::from_utf8(Fields::parse(text.as_bytes()).unwrap().apply(edits).to_vec()).unwrap()
+    }
+
+    fn set(name: &str, value: Value) -> Edit {
+        Edit::Set(name.into(), value)
+    }
+
+    #[test]
+    fn only_the_named_member_changes() {
+        let text = "{ \"a\" : 1.50 ,\n \"model\":\"x\\u0041\", \"z\":[ 1,2 ] }";
+        assert_eq!(edited(text, &[set("model", json!("y"))]), "{ \"a\" : 1.50 ,\n \"model\":\"y\", \"z\":[ 1,2 ] }");
+        assert_eq!(edited(text, &[]), text);
+    }
+
+    #[test]
+    fn members_come_and_go_without_stray_commas() {
+        let remove = |name: &str| Edit::Remove(name.into());
+        assert_eq!(edited(r#"{"a":1,"b":2,"c":3}"#, &[remove("a")]), r#"{"b":2,"c":3}"#);
+        assert_eq!(edited(r#"{"a":1,"b":2,"c":3}"#, &[remove("b")]), r#"{"a":1,"c":3}"#);
+        assert_eq!(edited(r#"{"a":1,"b":2,"c":3}"#, &[remove("c")]), r#"{"a":1,"b":2}"#);
+        assert_eq!(edited(r#"{"a":1,"b":2}"#, &[remove("a"), remove("b")]), "{}");
+        assert_eq!(edited("{}", &[set("x", json!({"y":1}))]), r#"{"x":{"y":1}}"#);
+        assert_eq!(edited(r#"{"a":1}"#, &[set("x", json!(2)), remove("a")]), r#"{"x":2}"#);
+    }
+
+    #[test]
+    fn what_two_readers_would_read_differently_is_refused() {
+        assert!(matches!(Fields::parse(br#"{"model":"a","model":"b"}"#), Err(FieldsError::Twice(_))));
+        assert!(matches!(Fields::parse(b"{\"model\":\"a\",\"mod\\u0065l\":\"b\"}"), Err(FieldsError::Twice(_))));
+        for bad in [&b"[]"[..], b"", b"{", b"{} {}", b"nul", b"{\"a\":}"] {
+            assert!(matches!(Fields::parse(bad), Err(FieldsError::NotAnObject(_))), "{bad:?}");
+        }
+        assert!(matches!(Fields::parse(b"{\"a\":\"\xff\"}"), Err(FieldsError::NotText)));
+    }
+
+    fn object() -> impl Strategy<Value = serde_json::Map<String, Value>> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i32>().prop_map(Value::from),
+            "\\PC{0,6}".prop_map(Value::from)
+        ];
+        let value = leaf.prop_recursive(2, 8, 3, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..3).prop_map(Value::from),
+                prop::collection::hash_map("[a-e,{}\"]{1,2}", inner, 0..3)
+                    .prop_map(|m| Value::Object(m.into_iter().collect()))
+            ]
+        });
+        prop::collection::hash_map("[a-e,{}\"\\\\]{1,2}", value, 0..6).prop_map(|map| map.into_iter().collect())
+    }
+
+    proptest! {
+        #[test]
+        fn an_edit_means_the_same_as_on_the_parsed_object(mut map in object(), name in "[a-e]", pretty: bool, remove: bool) {
+            let text = if pretty { serde_json::to_string_pretty(&map) } else { serde_json::to_string(&map) }.unwrap();
+            let edit = if remove {
+                map.remove(&name);
+                Edit::Remove(name)
+            } else {
+                map.insert(name.clone(), json!({"new": [1, "x"]}));
+                set(&name, json!({"new": [1, "x"]}))
+            };
+            let after: serde_json::Map<String, Value> = serde_json::from_str(&edited(&text, &[edit])).unwrap();
+            prop_assert_eq!(after, map);
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! Listening sockets, connections and their orderly end.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::time::Duration;
+
+use bytes::Bytes;
+use fleetgate_wire::port_owner::PortOwner;
+use http::{Request, Response};
+use http_body_util::combinators::UnsyncBoxBody;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+
+/// The body of an answer. An error in it cuts the connection, so that a client sees a cut as a cut.
+pub type AnswerBody = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
+/// An answer.
+pub type Answer = Response<AnswerBody>;
+
+/// Codex sends 1.7 KB of headers, browsers with cookies more; 64 KB is beyond any client seen.
+const MAX_HEAD_BYTES: usize = 64 * 1024;
+/// hyper counts the idle time between two requests into it as well, so it must be longer than any client pool's own limit.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(120);
+const DRAIN: Duration = Duration::from_secs(30);
+/// After `accept` failed for want of descriptors there is nothing to do but wait for some to be closed.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+const BACKLOG: i32 = 1024;
+
+/// A bound socket.
+#[derive(Debug)]
+pub struct Listener {
+    inner: TcpListener,
+    address: SocketAddr,
+}
+
+/// Why an address could not be listened on.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    /// Another process has the port.
+    #[error("{address} is taken by {owner}; stop it, or choose another address with --listen")]
+    Taken {
+        /// The address.
+        address: SocketAddr,
+        /// What is known of the process that has it.
+        owner: PortOwner,
+    },
+    /// The address is not one of this machine, or not allowed.
+    #[error("cannot listen on {address}: {source}; is the mesh up, and is this an address of this machine?")]
+    Unavailable {
+        /// The address.
+        address: SocketAddr,
+        /// What the system says.
+        source: io::Error,
+    },
+}
+
+impl Listener {
+    /// Binds and listens.
+    ///
+    /// # Errors
+    /// When the port is taken (with its owner where the system tells) or the address is not ours.
+    pub fn bind(address: SocketAddr) -> Result<Self, ListenError> {
+        let bound = (|| {
+            let socket = socket2::Socket::new(
+                socket2::Domain::for_address(address),
+                socket2::Type::STREAM,
+                Some(socket2::Protocol::TCP),
+            )?;
+            socket.set_reuse_address(true)?;
+            if address.is_ipv6() {
+                socket.set_only_v6(true)?;
+            }
+            socket.set_nonblocking(true)?;
+            socket.bind(&address.into())?;
+            socket.listen(BACKLOG)?;
+            let inner = TcpListener::from_std(socket.into())?;
+            let address = inner.local_addr()?;
+            Ok(Self { inner, address })
+        })();
+        bound.map_err(|source: io::Error| match source.kind() {
+            io::ErrorKind::AddrInUse => {
+                let owner = PortOwner::find(address);
+                ListenError::Taken { address, owner }
+            }
+            _ => ListenError::Unavailable { address, source },
+        })
+    }
+
+    /// The address, with the real port where 0 was asked for.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+/// Serves until `stop` resolves, then lets the requests under way finish for up to 30 seconds.
+pub async fn serve<H, F>(listeners: Vec<Listener>, handle: H, stop: impl Future<Output = ()>)
+where
+    H: Fn(Request<Incoming>, SocketAddr) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Answer> + Send + 'static,
+{
+    // Every connection holds a receiver: `closed` resolves when the last one is gone.
+    let (stopping, watch) = watch::channel(());
+    let accepting: Vec<_> =
+        listeners.into_iter().map(|listener| tokio::spawn(accept(listener, handle.clone(), watch.clone()))).collect();
+    drop(watch);
+    stop.await;
+    for task in accepting {
+        task.abort();
+    }
+    stopping.send_replace(());
+    if tokio::time::timeout(DRAIN, stopping.closed()).await.is_err() {
+        tracing::warn!(seconds = DRAIN.as_secs(), "connections were still busy at the end of the drain and are cut");
+    }
+}
+
+async fn accept<H, F>(listener: Listener, handle: H, stopping: watch::Receiver<()>)
+where
+    H: Fn(Request<Incoming>, SocketAddr) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Answer> + Send + 'static,
+{
+    loop {
+        match listener.inner.accept().await {
+            Ok((stream, peer)) => {
+                tokio::spawn(serve_connection(stream, peer, handle.clone(), stopping.clone()));
+            }
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn serve_connection<H, F>(stream: TcpStream, peer: SocketAddr, handle: H, mut stopping: watch::Receiver<()>)
+where
+    H: Fn(Request<Incoming>, SocketAddr) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Answer> + Send + 'static,
+{
+    // Without it a small chunk of a stream waits for the acknowledgement of the one before.
+    let _harmless = stream.set_nodelay(true);
+    let service = service_fn(move |request| {
+        let answering = handle(request, peer);
+        async move { Ok::<_, Infallible>(answering.await) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(MAX_HEAD_BYTES)
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
+    let mut connection = pin!(connection);
+    let result = tokio::select! {
+        result = connection.as_mut() => result,
+        _ = stopping.changed() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = result {
+        tracing::debug!(%peer, %error, "connection ended");
+    }
+}

@@ -1,0 +1,81 @@
+//! What is changed in a request's body on its way to a provider. Everything else stays byte for byte.
+
+use fleetgate_wire::endpoint::Endpoint;
+use serde_json::{Value, json};
+
+use super::resolve::Upstream;
+use super::spec::REFUSED_BY_REASONING;
+use crate::config::Deployment;
+use crate::dialect::{Ask, Edit, Fields};
+
+/// Defaults that mean something only where text is produced.
+const GENERATION_ONLY: [Endpoint; 2] = [Endpoint::Embeddings, Endpoint::CountTokens];
+/// Names for the same limit: a default for one must not meet another from the client.
+const OUTPUT_LIMITS: [&str; 3] = ["max_tokens", "max_completion_tokens", "max_output_tokens"];
+
+/// The edits, and whether a usage chunk will come that the client did not ask for.
+pub(super) fn collect(
+    ask: &Ask,
+    fields: &Fields<'_>,
+    deployment: &Deployment,
+    upstream: &Upstream,
+    model: &str,
+    drop_params: bool,
+) -> (Vec<Edit>, bool) {
+    let mut edits = Vec::new();
+    if ask.model != model {
+        edits.push(Edit::Set("model".into(), model.into()));
+    }
+    for (name, value) in &deployment.extra_body {
+        edits.push(Edit::Set(name.clone(), value.clone()));
+    }
+    if !GENERATION_ONLY.contains(&ask.endpoint) {
+        let limited = OUTPUT_LIMITS.iter().any(|name| fields.has(name));
+        for (name, value) in &deployment.defaults {
+            let is_limit = OUTPUT_LIMITS.contains(&name.as_str());
+            if fields.raw(name).is_none() && !(is_limit && limited) {
+                edits.push(Edit::Set(limit_name(ask.endpoint, name).to_owned(), value.clone()));
+            }
+        }
+    }
+    for name in &deployment.additional_drop_params {
+        edits.push(Edit::Remove(name.clone()));
+    }
+    if deployment.drop_params.unwrap_or(drop_params) {
+        let refused = upstream.spec().refuses.iter().chain(refused_by_model(upstream, model));
+        edits.extend(refused.filter(|name| fields.raw(name).is_some()).map(|name| Edit::Remove((*name).to_owned())));
+    }
+    if upstream.provider() == "openrouter" && !fields.has("usage") && ask.endpoint != Endpoint::Embeddings {
+        // Makes the answer carry its price.
+        edits.push(Edit::Set("usage".into(), json!({ "include": true })));
+    }
+    let strip_usage = ask_for_usage(ask, fields, upstream, &mut edits);
+    (edits, strip_usage)
+}
+
+fn refused_by_model(upstream: &Upstream, model: &str) -> &'static [&'static str] {
+    let reasons = ["o1", "o3", "o4", "gpt-5"].iter().any(|start| model.starts_with(start));
+    if reasons && matches!(upstream.provider(), "openai" | "azure") { REFUSED_BY_REASONING } else { &[] }
+}
+
+fn limit_name(endpoint: Endpoint, name: &str) -> &str {
+    if endpoint == Endpoint::Responses && OUTPUT_LIMITS.contains(&name) { "max_output_tokens" } else { name }
+}
+
+/// Chat and text streams report usage only when asked to. Returns whether the client must not see the extra chunk.
+fn ask_for_usage(ask: &Ask, fields: &Fields<'_>, upstream: &Upstream, edits: &mut Vec<Edit>) -> bool {
+    let asks = matches!(ask.endpoint, Endpoint::Chat | Endpoint::Completions) && ask.stream && !ask.wants_usage;
+    if !asks || !upstream.spec().asks_stream_usage || !azure_knows_stream_options(upstream) {
+        return false;
+    }
+    let mut options: serde_json::Map<String, Value> = fields.read("stream_options").unwrap_or_default();
+    options.insert("include_usage".into(), Value::Bool(true));
+    edits.push(Edit::Set("stream_options".into(), Value::Object(options)));
+    true
+}
+
+/// Azure's API knows `stream_options` since 2024-09-01-preview; earlier versions answer 400.
+fn azure_knows_stream_options(upstream: &Upstream) -> bool {
+    let dated = upstream.api_version.as_deref().filter(|version| version.starts_with("20"));
+    upstream.provider() != "azure" || dated.is_none_or(|version| version >= "2024-09")
+}

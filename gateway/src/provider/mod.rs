@@ -1,0 +1,17 @@
+//! [`Plan`](crate::route::Plan) to [`Reply`]: URL, headers and quirks of each provider. A table first, code only where a table
+//! cannot say it.
+
+mod client;
+mod edits;
+mod mock;
+mod reply;
+mod request;
+mod resolve;
+mod spec;
+mod url;
+
+pub use client::{Client, ClientError};
+pub use mock::answer as answer_mock;
+pub use reply::{Reply, ReplyBody};
+pub use request::{Outgoing, RequestError, shape};
+pub use resolve::{ResolveError, Upstream};

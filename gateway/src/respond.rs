@@ -1,0 +1,210 @@
+//! Any refusal to a wire error, in the caller's dialect. The only place that writes an error body.
+
+use bytes::Bytes;
+use fleetgate_wire::endpoint::Dialect;
+use fleetgate_wire::error_body::ErrorBody;
+use fleetgate_wire::header as names;
+use http::{HeaderName, HeaderValue, Response, StatusCode, header};
+use http_body_util::{BodyExt, Full};
+
+use crate::admit::Refused;
+use crate::auth::Denied;
+use crate::dialect::AskError;
+use crate::egress::TunnelRefused;
+use crate::front::{Answer, BodyError};
+use crate::ledger::LedgerError;
+use crate::provider::{ClientError, RequestError};
+use crate::route::NoRoute;
+
+/// This gateway's version, on every answer.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Everything that can be said instead of an answer.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    /// Nobody we know.
+    #[error(transparent)]
+    Denied(#[from] Denied),
+    /// The same on a tunnel, which has a status of its own.
+    #[error("{0}")]
+    ProxyDenied(Denied),
+    /// Known, but not allowed.
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    /// The body could not be read.
+    #[error(transparent)]
+    Body(#[from] BodyError),
+    /// The body could not be understood.
+    #[error(transparent)]
+    Ask(#[from] AskError),
+    /// Nothing serves it.
+    #[error(transparent)]
+    NoRoute(#[from] NoRoute),
+    /// The request could not be put together.
+    #[error(transparent)]
+    Request(#[from] RequestError),
+    /// The provider gave no answer.
+    #[error("{provider}: {source}")]
+    Upstream {
+        /// Which provider.
+        provider: &'static str,
+        /// What happened.
+        source: ClientError,
+    },
+    /// What cannot be written down must not be spent.
+    #[error("{0}")]
+    Ledger(#[from] LedgerError),
+    /// No tunnel.
+    #[error(transparent)]
+    Tunnel(#[from] TunnelRefused),
+    /// A WebSocket where there is none: Codex falls back to POST at once on 426, and after seven tries on anything else.
+    #[error("this gateway does not speak WebSocket here; POST to the same path")]
+    UpgradeRequired,
+    /// A method that the path does not have.
+    #[error("{method} is not what this path takes; use {allowed}")]
+    Method {
+        /// What came.
+        method: String,
+        /// What is taken.
+        allowed: &'static str,
+    },
+    /// A plain-HTTP proxy request.
+    #[error(
+        "plain http:// is not forwarded; tunnels for https:// are (CONNECT). If this call was meant for the gateway itself, set NO_PROXY to its host"
+    )]
+    AbsoluteForm,
+    /// No such path.
+    #[error("no such path: {0}; GET /v1/models lists models, docs/api.md lists paths")]
+    NoSuchPath(String),
+    /// A management request that makes no sense.
+    #[error("{message}")]
+    BadRequest {
+        /// What is wrong with it.
+        message: String,
+        /// The field.
+        param: Option<&'static str>,
+    },
+    /// A management request about something that is not there.
+    #[error("{0}")]
+    NotFound(String),
+}
+
+impl Refusal {
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::Denied(Denied::NotAdmin { .. }) => StatusCode::FORBIDDEN,
+            Self::Denied(_) => StatusCode::UNAUTHORIZED,
+            Self::ProxyDenied(_) => StatusCode::PROXY_AUTHENTICATION_REQUIRED,
+            Self::Refused(_) => StatusCode::FORBIDDEN,
+            Self::Body(BodyError::TooLarge { .. }) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Body(BodyError::UnknownEncoding(_)) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::Body(_) | Self::Ask(_) | Self::NoRoute(_) | Self::BadRequest { .. } | Self::AbsoluteForm => {
+                StatusCode::BAD_REQUEST
+            }
+            Self::Request(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Upstream { source: ClientError::Timeout { .. }, .. } => StatusCode::GATEWAY_TIMEOUT,
+            Self::Upstream { .. } => StatusCode::BAD_GATEWAY,
+            Self::Ledger(LedgerError::AliasTaken(_)) => StatusCode::BAD_REQUEST,
+            Self::Ledger(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Tunnel(refused) => match refused {
+                TunnelRefused::Authority(_) => StatusCode::BAD_REQUEST,
+                TunnelRefused::Port { .. } | TunnelRefused::Destination { .. } | TunnelRefused::Myself(_) => {
+                    StatusCode::FORBIDDEN
+                }
+                TunnelRefused::Resolve { .. } | TunnelRefused::Connect { .. } => StatusCode::BAD_GATEWAY,
+                TunnelRefused::TooMany(_) => StatusCode::SERVICE_UNAVAILABLE,
+            },
+            Self::UpgradeRequired => StatusCode::UPGRADE_REQUIRED,
+            Self::Method { .. } => StatusCode::METHOD_NOT_ALLOWED,
+            Self::NoSuchPath(_) | Self::NotFound(_) => StatusCode::NOT_FOUND,
+        }
+    }
+
+    /// LiteLLM's `type`, which is also the word in `x-fleetgate-reason`.
+    fn kind(&self) -> String {
+        let word = match self {
+            Self::Denied(denied) | Self::ProxyDenied(denied) => match denied {
+                Denied::Unknown { .. } => "token_not_found_in_db",
+                Denied::Expired { .. } => "expired_key",
+                Denied::NotAdmin { .. } => "admin_only",
+                _ => "auth_error",
+            },
+            Self::Refused(Refused::Model { .. }) => "key_model_access_denied",
+            Self::Body(BodyError::TooLarge { .. }) => "request_too_large",
+            Self::Body(_) | Self::Ask(_) | Self::NoRoute(_) | Self::AbsoluteForm => "invalid_request_error",
+            Self::Request(_) => "upstream_address",
+            Self::Upstream { source, .. } => match source {
+                ClientError::Connect { .. } => "upstream_unreachable",
+                ClientError::Cut { .. } => "upstream_cut",
+                ClientError::Timeout { .. } => "upstream_timeout",
+            },
+            Self::Ledger(LedgerError::AliasTaken(_)) | Self::BadRequest { .. } => "bad_request_error",
+            Self::Ledger(_) => "ledger_unavailable",
+            Self::Tunnel(refused) => return refused.reason(),
+            Self::UpgradeRequired => "upgrade_required",
+            Self::Method { .. } => "method_not_allowed",
+            Self::NoSuchPath(_) | Self::NotFound(_) => "not_found_error",
+        };
+        word.to_owned()
+    }
+
+    fn param(&self) -> Option<&'static str> {
+        match self {
+            Self::Refused(_) | Self::NoRoute(_) | Self::Ask(AskError::NoModel) => Some("model"),
+            Self::Denied(Denied::Unknown { .. }) => Some("key"),
+            Self::Ledger(LedgerError::AliasTaken(_)) => Some("key_alias"),
+            Self::BadRequest { param, .. } => *param,
+            _ => None,
+        }
+    }
+
+    /// The answer that says it.
+    #[must_use]
+    pub fn answer(&self, dialect: Dialect) -> Answer {
+        let (status, kind) = (self.status(), self.kind());
+        let message = self.to_string();
+        let body = ErrorBody { status: status.as_u16(), kind: &kind, param: self.param(), message: &message };
+        let mut answer = json(status, body.render(dialect));
+        let headers = answer.headers_mut();
+        set(headers, names::REASON, &kind);
+        if status.is_client_error() {
+            // The same request would be refused again: Claude Code and the SDKs would try up to ten times.
+            set(headers, names::SHOULD_RETRY, "false");
+        }
+        match self {
+            // Without this header programs would not send the credentials they have.
+            Self::ProxyDenied(_) => set(headers, header::PROXY_AUTHENTICATE, "Basic realm=\"fleetgate\""),
+            Self::UpgradeRequired => set(headers, header::UPGRADE, "HTTP/1.1"),
+            Self::Method { allowed, .. } => set(headers, header::ALLOW, allowed),
+            _ => {}
+        }
+        answer
+    }
+}
+
+fn set(headers: &mut http::HeaderMap, name: HeaderName, text: &str) {
+    if let Ok(value) = HeaderValue::from_str(text) {
+        headers.insert(name, value);
+    }
+}
+
+/// An answer with a JSON body.
+#[must_use]
+pub fn json(status: StatusCode, body: String) -> Answer {
+    let mut answer = Response::new(full(Bytes::from(body)));
+    *answer.status_mut() = status;
+    answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    answer
+}
+
+/// An answer with nothing in it.
+#[must_use]
+pub fn empty(status: StatusCode) -> Answer {
+    let mut answer = Response::new(full(Bytes::new()));
+    *answer.status_mut() = status;
+    answer
+}
+
+fn full(bytes: Bytes) -> crate::front::AnswerBody {
+    Full::new(bytes).map_err(|never| match never {}).boxed_unsync()
+}

@@ -1,0 +1,105 @@
+//! One tunnel through all stages: who asks, where to, and its row.
+
+use std::sync::Arc;
+
+use fleetgate_wire::header as names;
+use http::{StatusCode, header};
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use crate::admit::admit_tunnel;
+use crate::auth::{Caller, Denied, authenticate};
+use crate::boot::Gateway;
+use crate::call::set;
+use crate::front::{Answer, TunnelIntake};
+use crate::ledger::{Entry, Kind, Slot, Status};
+use crate::price::Cost;
+use crate::respond::{Refusal, empty};
+
+/// Opens a tunnel, answers 200, and relays until it ends.
+///
+/// # Errors
+/// With the refusal to answer instead.
+pub(crate) async fn serve(gateway: &Arc<Gateway>, intake: TunnelIntake) -> Result<Answer, Refusal> {
+    let TunnelIntake { request, authority, peer, started_at } = intake;
+    let headers = request.headers();
+    let caller = authenticate(headers, None, peer, &gateway.keyring, started_at).map_err(ask_for_credentials)?;
+    let user_agent = headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let permit = admit_tunnel(caller);
+    let slot = gateway.ledger.reserve().await?;
+    let mut entry = entry(permit.caller().clone(), &authority, user_agent, started_at);
+    let opened = match gateway.dialer.open(&authority).await {
+        Ok(opened) => opened,
+        Err(refused) => {
+            entry.error = Some(refused.to_string());
+            record(slot, entry, Status::Refused);
+            return Err(refused.into());
+        }
+    };
+    entry.first_byte_at = Some(Timestamp::now());
+    let mut answer = empty(StatusCode::OK);
+    set(answer.headers_mut(), names::REQUEST_ID, &entry.id.to_string());
+    let client = hyper::upgrade::on(request);
+    tokio::spawn(async move {
+        match opened.relay(client).await {
+            Some(report) => {
+                entry.bytes = Some((report.up, report.down));
+                record(slot, entry, Status::Tunnel(report.end.word()));
+            }
+            // The client left before it heard that the tunnel stands.
+            None => record(slot, entry, Status::ClientGone),
+        }
+    });
+    Ok(answer)
+}
+
+/// 407 makes programs send the credentials that they have; other denials are final.
+fn ask_for_credentials(denied: Denied) -> Refusal {
+    match denied {
+        Denied::NoKey | Denied::NotAKey { .. } | Denied::Unknown { .. } => Refusal::ProxyDenied(denied),
+        _ => Refusal::Denied(denied),
+    }
+}
+
+fn entry(caller: Caller, authority: &str, user_agent: Option<String>, started_at: Timestamp) -> Entry {
+    Entry {
+        id: Uuid::now_v7(),
+        kind: Kind::Tunnel,
+        caller,
+        endpoint: "connect",
+        model_requested: String::new(),
+        model: String::new(),
+        provider: String::new(),
+        deployment_id: String::new(),
+        status: Status::Refused,
+        http_status: None,
+        error: None,
+        usage: None,
+        cost: Cost::FREE,
+        started_at,
+        first_byte_at: None,
+        ended_at: started_at,
+        user_agent,
+        upstream_id: None,
+        destination: Some(authority.to_owned()),
+        bytes: None,
+    }
+}
+
+fn record(slot: Slot, mut entry: Entry, status: Status) {
+    entry.status = status;
+    entry.ended_at = Timestamp::now();
+    tracing::info!(
+        target: "tunnel",
+        id = %entry.id,
+        host = %entry.caller.host,
+        workload = %entry.caller.workload,
+        key = entry.caller.key.alias(),
+        destination = entry.destination,
+        status = status.word(),
+        error = entry.error,
+        bytes = ?entry.bytes,
+        "tunnel"
+    );
+    drop(slot.record(entry));
+}

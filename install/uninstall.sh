@@ -1,0 +1,136 @@
+#!/bin/sh
+# Removes what install.sh installed. Files that were edited since, keys and the ledger stay unless --purge is given.
+set -eu
+
+usage() {
+  cat <<'EOF'
+usage: install/uninstall.sh [gateway|sidecar] [option…]      (without a name: both)
+
+  --purge         also remove edited configuration, keys, the ledger and the account
+  --prefix DIR, --user, --root DIR
+                  as they were given to install.sh
+  --dry-run       print what would be done and change nothing
+EOF
+}
+
+fail() {
+  printf 'uninstall: %s\n' "$*" >&2
+  exit 1
+}
+
+parts='' prefix='' root='' scope=system dry='' purge=''
+while [ $# -gt 0 ]; do
+  case $1 in
+    gateway | sidecar) parts="$parts $1" ;;
+    --prefix | --root)
+      [ $# -ge 2 ] || fail "$1 needs a value"
+      case $1 in
+        --prefix) prefix=$2 ;;
+        --root) root=${2%/} ;;
+      esac
+      shift
+      ;;
+    --user) scope=user ;;
+    --purge) purge=yes ;;
+    --dry-run) dry=yes ;;
+    -h | --help)
+      usage
+      exit 0
+      ;;
+    *)
+      usage >&2
+      fail "unknown argument: $1"
+      ;;
+  esac
+  shift
+done
+
+here=$(cd "$(dirname "$0")" && pwd)
+# shellcheck disable=SC2034 # places.sh reads it
+system=$(uname -s)
+part=${parts:-any}
+# shellcheck source=/dev/null # it only settles the prefix here
+. "$here/places.sh"
+
+if [ "$scope" = system ] && [ -z "$root$dry" ] && [ "$(id -u)" -ne 0 ]; then
+  fail "what was installed for the whole machine needs root to be removed: use sudo"
+fi
+
+run() {
+  if [ -n "$dry" ]; then
+    printf 'would run: %s\n' "$*"
+  else
+    "$@"
+  fi
+}
+
+stop_service() {
+  [ -z "$root" ] && [ -d /run/systemd/system ] || return 0
+  control=systemctl
+  [ "$scope" = user ] && control='systemctl --user'
+  # shellcheck disable=SC2086 # two words on purpose
+  run $control disable --now "$1" || :
+}
+
+# remove_config SUM FILE: an untouched file is ours, an edited one is the administrator's.
+remove_config() {
+  [ -e "$root$2" ] || return 0
+  if [ -n "$purge" ] || [ "$(cksum <"$root$2" | tr ' ' ':')" = "$1" ]; then
+    run rm -f "$root$2"
+  else
+    printf 'kept: %s\n' "$2"
+  fi
+}
+
+# The order matters: what runs stops before its files go, and directories go last.
+remove_part() {
+  while read -r kind rest; do
+    case $kind in unit) stop_service "$rest" ;; esac
+  done <"$1"
+  while read -r kind rest; do
+    case $kind in
+      file) run rm -f "$root$rest" ;;
+      config) remove_config "${rest%% *}" "${rest#* }" ;;
+      state)
+        # A damaged list must never remove anything else.
+        case $rest in /*fleetgate*) ;; *) fail "no state directory of ours: '$rest' in the list of installed files" ;; esac
+        if [ -n "$purge" ]; then
+          run rm -rf "$root$rest"
+        elif [ -d "$root$rest" ]; then
+          printf 'kept: %s\n' "$rest"
+        fi
+        ;;
+      account) if [ -n "$purge" ] && [ -z "$root" ]; then run userdel "$rest"; fi ;;
+    esac
+  done <"$1"
+  while read -r kind rest; do
+    case $kind in directory) rmdir_if_empty "$root$rest" ;; esac
+  done <"$1"
+}
+
+rmdir_if_empty() {
+  if [ -n "$dry" ]; then
+    printf 'would run: rmdir %s (if it is empty)\n' "$1"
+  else
+    rmdir "$1" 2>/dev/null || :
+  fi
+}
+
+list=$(mktemp)
+trap 'rm -f "$list"' EXIT
+trap 'exit 130' INT TERM HUP
+found=
+for part in ${parts:-gateway sidecar}; do
+  manifest=$root$prefix/share/fleetgate/installed-$part
+  if [ ! -e "$manifest" ]; then
+    [ -z "$parts" ] || fail "$manifest does not exist: the $part was not installed here (was --prefix, --user or --root given?)"
+    continue
+  fi
+  found=yes
+  # The list is one of the files that go, so it is read from a copy.
+  cp "$manifest" "$list"
+  remove_part "$list"
+  if [ -z "$dry" ]; then printf 'removed: %s\n' "$part"; fi
+done
+if [ -z "$root" ] && [ -d /run/systemd/system ] && [ "$scope" = system ]; then run systemctl daemon-reload; fi
+[ -n "$found" ] || fail "nothing was installed with the prefix $prefix (was --prefix, --user or --root given?)"

@@ -1,0 +1,120 @@
+//! What gateway and sidecar cost, beside a bare pass-through proxy in the same run on the same machine.
+//!
+//! `cargo bench -p fleetgate-tests --bench relay`. Seconds per cell: `FLEETGATE_BENCH_SECONDS` (2); rounds:
+//! `FLEETGATE_BENCH_ROUNDS` (3); programs: `FLEETGATE_BIN_DIR`, else they are built. Absolute figures change from run to run; the
+//! ratios to the floor within one run are what counts.
+
+#![allow(clippy::expect_used, clippy::print_stdout, reason = "a benchmark prints, and stops at the first surprise")]
+#![allow(clippy::cast_precision_loss, reason = "figures for people")]
+
+mod http1;
+mod load;
+mod provider;
+
+use std::env;
+use std::net::SocketAddr;
+use std::process::Command;
+use std::time::Duration;
+
+use fleetgate_tests::binaries::workspace;
+use fleetgate_tests::process::Program;
+use fleetgate_tests::{Gateway, Sidecar};
+use load::Figures;
+use serde_json::json;
+use tempfile::TempDir;
+use tokio::runtime::Builder;
+
+/// Clients at once, and whether they stream.
+const CELLS: [(usize, bool); 4] = [(1, false), (16, false), (64, false), (8, true)];
+
+struct Target {
+    name: &'static str,
+    address: SocketAddr,
+    pids: Vec<u32>,
+}
+
+fn main() {
+    if env::var_os("FLEETGATE_BIN_DIR").is_none() {
+        let mut build = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        build.args(["build", "--release", "--locked", "--workspace"]).current_dir(workspace());
+        assert!(build.status().expect("cargo runs").success(), "the build failed");
+    }
+    let provider = provider::start();
+    Builder::new_current_thread().enable_all().build().expect("a runtime").block_on(measure(provider));
+}
+
+async fn measure(provider: SocketAddr) {
+    let number =
+        |name: &str, default: f64| env::var(name).ok().and_then(|text| text.parse::<f64>().ok()).unwrap_or(default);
+    let time = Duration::from_secs_f64(number("FLEETGATE_BENCH_SECONDS", 2.0));
+    let rounds = number("FLEETGATE_BENCH_ROUNDS", 3.0).max(1.0).round() as usize;
+
+    let dir = TempDir::new().expect("a temporary directory");
+    let floor = Program::new("fleetgate-floor", dir.path()).args([provider.to_string()]);
+    let floor = floor.serve(&dir.path().join("floor.log")).await;
+    let params = json!({
+        "model": "openai/gpt-4.1-mini", "api_base": format!("http://{provider}/v1"), "api_key": "provider-key",
+    });
+    let gateway = Gateway::start(|c| c.entry(json!({"model_name": "gpt-x", "litellm_params": params}))).await;
+    let key = gateway.key(&json!({"key_alias": "bench", "host": "bench"})).await;
+    let alone = Sidecar::for_host("bench").gateway_url(&format!("http://{provider}")).key(&key).start().await;
+    let before = Sidecar::for_host("bench").gateway(&gateway).key(&key).start().await;
+    let targets = [
+        Target { name: "floor", address: floor.address(), pids: vec![floor.pid()] },
+        Target { name: "gateway", address: gateway.address(), pids: vec![gateway.pid()] },
+        Target { name: "sidecar", address: alone.address(), pids: vec![alone.pid()] },
+        Target { name: "sidecar+gateway", address: before.address(), pids: vec![before.pid(), gateway.pid()] },
+    ];
+
+    println!("{rounds} rounds of {time:?} a cell; medians; in brackets the ratio to the floor of the same run\n");
+    for (clients, stream) in CELLS {
+        let mut figures = vec![Vec::new(); targets.len()];
+        for _ in 0..rounds {
+            for (target, figures) in targets.iter().zip(&mut figures) {
+                let request = load::request(target.address, &key, stream);
+                figures.push(load::run(target.address, &target.pids, &request, clients, time).await);
+            }
+        }
+        let medians: Vec<Figures> = figures.iter().map(|rounds| median(rounds)).collect();
+        print_table(clients, stream, &targets, &medians);
+    }
+}
+
+fn median(rounds: &[Figures]) -> Figures {
+    let of = |figure: fn(&Figures) -> f64| {
+        let mut values: Vec<f64> = rounds.iter().map(figure).collect();
+        values.sort_by(f64::total_cmp);
+        values[values.len() / 2]
+    };
+    Figures {
+        p50_ms: of(|f| f.p50_ms),
+        p99_ms: of(|f| f.p99_ms),
+        rps: of(|f| f.rps),
+        cpu_ms: of(|f| f.cpu_ms),
+        rss_mb: of(|f| f.rss_mb),
+    }
+}
+
+fn print_table(clients: usize, stream: bool, targets: &[Target], medians: &[Figures]) {
+    let what = if stream {
+        format!("streams of {} events at full speed", provider::CHUNKS)
+    } else {
+        "one small chat completion".to_owned()
+    };
+    println!("{what}, {clients} at once");
+    println!("{:<16}{:>18}{:>18}{:>19}{:>19}{:>9}", "", "p50 ms", "p99 ms", "RPS", "CPU ms/req", "RSS MB");
+    let floor = medians[0];
+    for (target, own) in targets.iter().zip(medians) {
+        let cell = |value: f64, floor: f64, digits: usize| format!("{value:.digits$} ({:.2}×)", value / floor);
+        println!(
+            "{:<16}{:>18}{:>18}{:>19}{:>19}{:>9.1}",
+            target.name,
+            cell(own.p50_ms, floor.p50_ms, 3),
+            cell(own.p99_ms, floor.p99_ms, 3),
+            cell(own.rps, floor.rps, 0),
+            cell(own.cpu_ms, floor.cpu_ms, 4),
+            own.rss_mb,
+        );
+    }
+    println!();
+}

@@ -1,0 +1,151 @@
+//! The real sidecar as a process.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use http::Method;
+use tempfile::TempDir;
+
+use crate::client::Call;
+use crate::gateway::Gateway;
+use crate::process::{Program, Running};
+
+/// What a sidecar is started with.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    host: String,
+    gateway: String,
+    hosts: Option<String>,
+    key: String,
+    namespace: Option<String>,
+}
+
+impl Settings {
+    /// Forwards to this gateway.
+    #[must_use]
+    pub fn gateway(self, gateway: &Gateway) -> Self {
+        self.gateway_url(&gateway.url())
+    }
+
+    /// Forwards to a gateway at this address.
+    #[must_use]
+    pub fn gateway_url(mut self, url: &str) -> Self {
+        url.clone_into(&mut self.gateway);
+        self
+    }
+
+    /// The host's key. It is put into a file that `hosts.toml` names.
+    #[must_use]
+    pub fn key(mut self, key: &str) -> Self {
+        key.clone_into(&mut self.key);
+        self
+    }
+
+    /// A literal `hosts.toml`; `KEY_FILE` in it becomes the path of the key's file.
+    #[must_use]
+    pub fn hosts(mut self, text: &str) -> Self {
+        self.hosts = Some(text.to_owned());
+        self
+    }
+
+    /// Runs in a network namespace.
+    #[must_use]
+    pub fn inside(mut self, namespace: &str) -> Self {
+        self.namespace = Some(namespace.to_owned());
+        self
+    }
+
+    /// Starts it and waits until it is ready.
+    ///
+    /// # Panics
+    /// When it does not become ready.
+    pub async fn start(self) -> Sidecar {
+        let dir = TempDir::new().expect("a temporary directory");
+        let running = self.program(dir.path()).serve(&dir.path().join("sidecar.log")).await;
+        Sidecar { running, dir }
+    }
+
+    fn program(&self, dir: &Path) -> Program {
+        let write = |name: &str, text: &str| {
+            let path = dir.join(name);
+            fs::write(&path, text).expect("the directory is writable");
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("our own file");
+            path.display().to_string()
+        };
+        let key_file = write("key", &format!("{}\n", self.key));
+        let hosts = match &self.hosts {
+            Some(text) => text.replace("KEY_FILE", &key_file),
+            None => format!("[[host]]\nmatch = [\"{}\"]\nkey = \"file:{key_file}\"\n", self.host),
+        };
+        let hosts = write("hosts.toml", &hosts);
+        Program::new("fleetgate", dir)
+            .args(["sidecar", "--gateway", &self.gateway, "--listen", "127.0.0.1:0"])
+            .args(["--hosts", &hosts, "--host", &self.host])
+            .inside(self.namespace.as_deref())
+    }
+}
+
+/// A running sidecar.
+#[derive(Debug)]
+pub struct Sidecar {
+    running: Running,
+    dir: TempDir,
+}
+
+impl Sidecar {
+    /// Begins a sidecar for this host label.
+    #[must_use]
+    pub fn for_host(label: &str) -> Settings {
+        Settings {
+            host: label.to_owned(),
+            gateway: String::new(),
+            hosts: None,
+            key: "sk-no-key-was-given-to-this-sidecar".to_owned(),
+            namespace: None,
+        }
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.running.address()
+    }
+
+    /// Its address as a URL.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address())
+    }
+
+    /// Its process id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.running.pid()
+    }
+
+    /// What it wrote to its standard error so far.
+    #[must_use]
+    pub fn stderr(&self) -> String {
+        self.running.stderr()
+    }
+
+    /// The directory of its files.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// A request to it.
+    #[must_use]
+    pub fn post(&self, path: &str) -> Call {
+        Call::new(self.address(), Method::POST, path)
+    }
+
+    /// A request to it.
+    #[must_use]
+    pub fn get(&self, path: &str) -> Call {
+        Call::new(self.address(), Method::GET, path)
+    }
+}

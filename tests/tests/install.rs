@@ -1,0 +1,237 @@
+//! install.sh and uninstall.sh below a directory of their own: nothing here touches the machine.
+#![allow(clippy::unwrap_used, reason = "a helper of a test fails by panicking")]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use tempfile::TempDir;
+
+const PARTS: [&str; 2] = ["gateway", "sidecar"];
+
+/// A machine's files, and a program to install.
+struct Machine {
+    directory: TempDir,
+}
+
+impl Machine {
+    fn new() -> Self {
+        let machine = Self { directory: tempfile::tempdir().unwrap() };
+        fs::create_dir(machine.root()).unwrap();
+        fs::create_dir(machine.directory.path().join("bin")).unwrap();
+        machine.release("first");
+        machine
+    }
+
+    fn root(&self) -> PathBuf {
+        self.directory.path().join("root")
+    }
+
+    fn file(&self, path: &str) -> PathBuf {
+        self.root().join(path.trim_start_matches('/'))
+    }
+
+    fn mode(&self, path: &str) -> u32 {
+        fs::metadata(self.file(path)).unwrap().permissions().mode() & 0o7777
+    }
+
+    /// The program that the next installation takes.
+    fn release(&self, content: &str) {
+        fs::write(self.directory.path().join("program"), content).unwrap();
+    }
+
+    /// From now on this machine says that it runs another system.
+    fn pretend(&self, system: &str) {
+        let uname = self.directory.path().join("bin/uname");
+        fs::write(&uname, format!("#!/bin/sh\necho {system}\n")).unwrap();
+        fs::set_permissions(&uname, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
+    fn run(&self, script: &str, arguments: &[&str]) -> Output {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../install").join(script);
+        let here = self.directory.path().display();
+        let mut command = Command::new("/bin/sh");
+        command.arg(script).args(arguments).arg("--root").arg(self.root());
+        command
+            .env_clear()
+            .env("PATH", format!("{here}/bin:/usr/sbin:/usr/bin:/sbin:/bin"))
+            .env("HOME", "/home/someone");
+        command.output().unwrap()
+    }
+
+    fn succeed(&self, script: &str, arguments: &[&str]) -> String {
+        let output = self.run(script, arguments);
+        assert!(output.status.success(), "{script} {arguments:?}: {output:?}");
+        assert!(output.stderr.is_empty(), "{script} {arguments:?}: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn install(&self, arguments: &[&str]) -> String {
+        let program = self.directory.path().join("program");
+        self.succeed("install.sh", &[arguments, &["--binary", program.to_str().unwrap()]].concat())
+    }
+
+    fn uninstall(&self, arguments: &[&str]) -> String {
+        self.succeed("uninstall.sh", arguments)
+    }
+
+    /// Every file with its content.
+    fn files(&self) -> BTreeMap<PathBuf, Vec<u8>> {
+        let mut found = BTreeMap::new();
+        let mut directories = vec![self.root()];
+        while let Some(directory) = directories.pop() {
+            for entry in fs::read_dir(directory).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    directories.push(path);
+                } else {
+                    found.insert(path.strip_prefix(self.root()).unwrap().to_owned(), fs::read(&path).unwrap());
+                }
+            }
+        }
+        found
+    }
+}
+
+#[test]
+fn what_was_installed_goes_without_a_trace() {
+    for scope in [&[][..], &["--user"], &["--prefix", "/opt/fleet"]] {
+        let machine = Machine::new();
+        for part in PARTS.into_iter().filter(|part| *part == "sidecar" || scope != ["--user"]) {
+            machine.install(&[&[part][..], scope].concat());
+        }
+        assert!(machine.files().len() >= 7, "{scope:?}: {:?}", machine.files().keys());
+        machine.uninstall(scope);
+        assert!(machine.files().is_empty(), "{scope:?}: {:?}", machine.files().keys());
+        assert!(!machine.file("/etc/fleetgate").exists());
+    }
+}
+
+#[test]
+fn one_part_goes_and_the_other_stays_whole() {
+    let machine = Machine::new();
+    machine.install(&["sidecar"]);
+    let before = machine.files();
+    machine.install(&["gateway"]);
+    machine.uninstall(&["gateway"]);
+    assert_eq!(machine.files(), before);
+}
+
+#[test]
+fn a_dry_run_names_each_step_and_changes_nothing() {
+    for part in PARTS {
+        let machine = Machine::new();
+        let told = machine.install(&[part, "--dry-run"]);
+        assert!(told.contains("would run: mv -f") && told.contains("/etc/fleetgate"), "{told}");
+        assert!(machine.files().is_empty());
+        machine.install(&[part]);
+        let before = machine.files();
+        machine.release("second");
+        machine.install(&[part, "--dry-run"]);
+        assert!(machine.uninstall(&[part, "--purge", "--dry-run"]).contains("would run: rm -f"));
+        assert_eq!(machine.files(), before);
+    }
+}
+
+#[test]
+fn secrets_are_for_their_owner_only_and_never_printed() {
+    let machine = Machine::new();
+    let told = machine.install(&["gateway"]);
+    assert_eq!(machine.mode("/etc/fleetgate/gateway.env"), 0o600);
+    assert_eq!(machine.mode("/etc/fleetgate"), 0o755);
+    let environment = fs::read_to_string(machine.file("/etc/fleetgate/gateway.env")).unwrap();
+    let key = environment.lines().find_map(|line| line.strip_prefix("LITELLM_MASTER_KEY=")).unwrap();
+    assert!(key.starts_with("sk-") && key.len() == 3 + 48, "{} characters", key.len());
+    assert!(!told.contains(key));
+}
+
+#[test]
+fn an_upgrade_replaces_the_program_and_keeps_the_configuration() {
+    let machine = Machine::new();
+    machine.install(&["gateway"]);
+    let environment = machine.file("/etc/fleetgate/gateway.env");
+    let before = fs::read(&environment).unwrap();
+    fs::write(machine.file("/etc/fleetgate/config.yaml"), "mine").unwrap();
+
+    machine.release("second");
+    machine.install(&["gateway"]);
+    assert_eq!(fs::read(machine.file("/usr/local/bin/fleetgate-gateway")).unwrap(), b"second");
+    assert_eq!(machine.mode("/usr/local/bin/fleetgate-gateway"), 0o755);
+    assert_eq!(fs::read(environment).unwrap(), before);
+    assert_eq!(fs::read(machine.file("/etc/fleetgate/config.yaml")).unwrap(), b"mine");
+}
+
+#[test]
+fn edited_files_and_the_ledger_outlive_all_but_a_purge() {
+    let machine = Machine::new();
+    machine.install(&["gateway"]);
+    machine.install(&["sidecar"]);
+    machine.install(&["gateway"]);
+    for path in ["/etc/fleetgate/config.yaml", "/etc/fleetgate/host.key", "/var/lib/fleetgate/ledger.db"] {
+        fs::create_dir_all(machine.file(path).parent().unwrap()).unwrap();
+        fs::write(machine.file(path), "mine").unwrap();
+    }
+    let told = machine.uninstall(&[]);
+    let left: Vec<String> = machine.files().keys().map(|path| path.display().to_string()).collect();
+    assert_eq!(left, ["etc/fleetgate/config.yaml", "etc/fleetgate/host.key", "var/lib/fleetgate/ledger.db"]);
+    assert!(told.contains("kept: /etc/fleetgate/config.yaml") && told.contains("kept: /var/lib/fleetgate"), "{told}");
+
+    machine.install(&["gateway"]);
+    machine.install(&["sidecar"]);
+    machine.uninstall(&["--purge"]);
+    // config.yaml was there before this installation: it was never ours.
+    assert_eq!(machine.files().into_keys().collect::<Vec<_>>(), [PathBuf::from("etc/fleetgate/config.yaml")]);
+}
+
+#[test]
+fn the_service_starts_the_program_where_it_was_put() {
+    let machine = Machine::new();
+    machine.install(&["gateway", "--prefix", "/opt/fleet"]);
+    let unit = fs::read_to_string(machine.file("/etc/systemd/system/fleetgate-gateway.service")).unwrap();
+    assert!(unit.contains("ExecStart=/opt/fleet/bin/fleetgate-gateway serve --config /etc/fleetgate/config.yaml"));
+
+    machine.install(&["sidecar", "--user"]);
+    let unit =
+        fs::read_to_string(machine.file("/home/someone/.config/systemd/user/fleetgate-sidecar.service")).unwrap();
+    assert!(unit.contains("ExecStart=/home/someone/.local/bin/fleetgate sidecar"), "{unit}");
+    let hosts = fs::read_to_string(machine.file("/home/someone/.config/fleetgate/hosts.toml")).unwrap();
+    assert!(hosts.contains("\nkey = \"file:host.key\"\n"), "{hosts}");
+}
+
+#[test]
+fn on_macos_both_parts_are_agents_of_the_person() {
+    let machine = Machine::new();
+    machine.pretend("Darwin");
+    for part in PARTS {
+        machine.install(&[part, "--user"]);
+        let plist = format!("/home/someone/Library/LaunchAgents/dev.fleetgate.{part}.plist");
+        let plist = fs::read_to_string(machine.file(&plist)).unwrap();
+        assert!(plist.contains("<string>/home/someone/.local/bin/fleetgate"), "{plist}");
+        for unfilled in ["@BIN@", "@CONFIG@", "@LOGS@"] {
+            assert!(!plist.contains(unfilled), "{plist}");
+        }
+    }
+    machine.uninstall(&["--user"]);
+    assert!(machine.files().is_empty(), "{:?}", machine.files().keys());
+}
+
+#[test]
+fn mistakes_are_named_and_change_nothing() {
+    let machine = Machine::new();
+    let program = machine.directory.path().join("program");
+    let program = program.to_str().unwrap();
+    for (script, arguments, says) in [
+        ("install.sh", &["gatway"][..], "unknown argument: gatway"),
+        ("install.sh", &["gateway", "--binary", "/nowhere"], "/nowhere does not exist"),
+        ("install.sh", &["gateway", "--user", "--binary", program], "--user is for the sidecar"),
+        ("uninstall.sh", &["gateway"], "the gateway was not installed here"),
+        ("uninstall.sh", &[], "nothing was installed"),
+    ] {
+        let output = machine.run(script, arguments);
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success() && told.contains(says), "{script} {arguments:?}: {told}");
+        assert!(machine.files().is_empty());
+    }
+}

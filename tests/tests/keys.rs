@@ -1,0 +1,223 @@
+//! Virtual keys: where a caller may carry one, and LiteLLM's management API for them.
+
+use std::fs;
+
+use fleetgate_tests::upstream::PROVIDER_KEY;
+use fleetgate_tests::upstream::openai::chat_request;
+use fleetgate_tests::{Answer, Gateway, MASTER_KEY, Upstream, eventually};
+use serde_json::{Value, json};
+
+async fn gateway(upstream: &Upstream) -> Gateway {
+    Gateway::start(|c| c.model("gpt-x", upstream).model("gpt-y", upstream)).await
+}
+
+async fn chat(gw: &Gateway, key: &str, model: &str) -> Answer {
+    gw.post("/v1/chat/completions").bearer(key).json(&chat_request(model)).send().await
+}
+
+fn sha256_hex(key: &str) -> String {
+    fleetgate_wire::virtual_key::KeyHash::digest(key).to_string()
+}
+
+#[tokio::test]
+async fn a_key_is_found_in_every_header_that_clients_use() {
+    let upstream = Upstream::start().await;
+    let gw = gateway(&upstream).await;
+    let key = gw.key(&json!({"key_alias": "vk-mac"})).await;
+    let bearer = format!("Bearer {key}");
+    let headers = [
+        ("x-litellm-api-key", key.as_str()),
+        ("x-litellm-api-key", &bearer),
+        ("authorization", &bearer),
+        ("api-key", &key),
+        ("x-api-key", &key),
+        ("x-goog-api-key", &key),
+        ("ocp-apim-subscription-key", &key),
+        ("proxy-authorization", &bearer),
+    ];
+    for (name, value) in headers {
+        let call = gw.post("/v1/chat/completions").header(name, value).json(&chat_request("gpt-x"));
+        let answer = call.send().await;
+        assert_eq!(answer.status, 200, "{name}: {}", answer.text());
+    }
+    for request in upstream.requests() {
+        assert!(!request.everything().contains(&key), "{}", request.everything());
+        assert_eq!(request.header("authorization"), format!("Bearer {PROVIDER_KEY}"));
+    }
+    assert_eq!(gw.rows().await.iter().filter(|row| row.key_alias == "vk-mac").count(), headers.len());
+}
+
+#[tokio::test]
+async fn a_made_key_is_answered_as_litellm_does() {
+    let upstream = Upstream::start().await;
+    let gw = gateway(&upstream).await;
+    let fields = json!({"key_alias": "vk-hermes", "max_budget": 5.0, "budget_duration": "30d", "metadata": {"a": 1}});
+    let made = gw.admin_post("/key/generate", &fields).await;
+    let key = made["key"].as_str().unwrap_or_default();
+    assert!(key.starts_with("sk-"), "{made}");
+    assert_eq!(made["token"], sha256_hex(key));
+    assert_eq!(made["token_id"], made["token"]);
+    assert_eq!(made["key_name"], format!("sk-...{}", &key[key.len() - 4..]));
+    for (name, value) in fields.as_object().into_iter().flatten() {
+        assert_eq!(made[name], *value, "{name}");
+    }
+    assert_eq!((&made["expires"], &made["models"], &made["spend"]), (&Value::Null, &json!([]), &json!(0.0)));
+
+    let info = gw.admin_get(&format!("/key/info?key={key}")).await;
+    assert_eq!((&info["key"], &info["info"]["key_alias"]), (&json!(key), &json!("vk-hermes")));
+    let by_hash = gw.admin_get(&format!("/key/info?key={}", sha256_hex(key))).await;
+    assert_eq!(by_hash["info"]["key_alias"], "vk-hermes");
+    assert!(!info["info"].to_string().contains(key), "the key's text is shown once, when it is made");
+}
+
+#[tokio::test]
+async fn a_key_of_the_callers_own_choice_works_and_an_alias_is_unique() {
+    let upstream = Upstream::start().await;
+    let gw = gateway(&upstream).await;
+    let own = "sk-Xn3Q0d0cFv0mJq1mT9wq7g";
+    assert_eq!(gw.key(&json!({"key": own, "key_alias": "own"})).await, own);
+    chat(&gw, own, "gpt-x").await.expect(200);
+    let again = gw.post("/key/generate").bearer(MASTER_KEY).json(&json!({"key_alias": "own"})).send().await;
+    assert_eq!(again.expect(400).json()["error"]["param"], "key_alias");
+}
+
+#[tokio::test]
+async fn the_list_of_keys_is_paged() {
+    let upstream = Upstream::start().await;
+    let gw = gateway(&upstream).await;
+    let mut hashes = Vec::new();
+    for alias in ["a", "b", "c"] {
+        hashes.push(json!(sha256_hex(&gw.key(&json!({"key_alias": alias})).await)));
+    }
+    let all = gw.admin_get("/key/list").await;
+    assert_eq!((&all["total_count"], &all["current_page"], &all["total_pages"]), (&json!(3), &json!(1), &json!(1)));
+    let listed = all["keys"].as_array().cloned().unwrap_or_default();
+    assert!(hashes.iter().all(|hash| listed.contains(hash)), "{all}");
+    let page = gw.admin_get("/key/list?page=2&size=2").await;
+    assert_eq!((page["keys"].as_array().map(Vec::len), &page["total_pages"]), (Some(1), &json!(2)));
+    let full = gw.admin_get("/key/list?return_full_object=true&key_alias=b").await;
+    assert_eq!((full["keys"].as_array().map(Vec::len), &full["keys"][0]["key_alias"]), (Some(1), &json!("b")));
+}
+
+#[tokio::test]
+async fn a_blocked_key_is_refused_until_it_is_unblocked() {
+    let upstream = Upstream::start().await;
+    let gw = gateway(&upstream).await;
+    let key = gw.key(&json!({"key_alias": "vk-mac"})).await;
+    gw.admin_post("/key/block", &json!({"key": key})).await;
+    let refused = chat(&gw, &key, "gpt-x").await.expect(401);
+    let error = &refused.json()["error"];
+    assert!(error["message"].as_str().unwrap_or_default().contains("blocked"), "{error}");
+    assert_eq!((&error["type"], &error["code"]), (&json!("auth_error"), &json!("401")));
+    assert_eq!(refused.header("x-should-retry"), "false");
+    gw.admin_post("/key/unblock", &json!({"key": sha256_hex(&key)})).await;
+    chat(&gw, &key, "gpt-x").await.expect(200);
+}
+
+#[tokio::test]
+async fn a_key_reaches_only_its_models() {
+    let upstream = Upstream::start().await;
+    let gw = gateway(&upstream).await;
+    let key = gw.key(&json!({"key_alias": "vk-mac", "models": ["gpt-x"]})).await;
+    chat(&gw, &key, "gpt-x").await.expect(200);
+    let refused = chat(&gw, &key, "gpt-y").await.expect(403);
+    let error = &refused.json()["error"];
+    assert_eq!((&error["type"], &error["param"]), (&json!("key_model_access_denied"), &json!("model")));
+    let message = error["message"].as_str().unwrap_or_default();
+    for phrase in ["is not available for this API key, or the model name is invalid", "not allowed to access model"] {
+        assert!(message.contains(phrase), "{message}");
+    }
+    assert_eq!(gw.rows().await.len(), 1, "a refused call writes no row");
+    assert_eq!(upstream.requests().len(), 1);
+    let listed = gw.get("/v1/models").bearer(&key).send().await.expect(200).json();
+    assert_eq!(listed["data"].as_array().map(Vec::len), Some(1), "a key sees its own models only: {listed}");
+
+    gw.admin_post("/key/update", &json!({"key": key, "models": ["gpt-*"]})).await;
+    chat(&gw, &key, "gpt-y").await.expect(200);
+}
+
+#[tokio::test]
+async fn unknown_deleted_and_missing_keys_are_told_apart() {
+    let upstream = Upstream::start().await;
+    let gw = gateway(&upstream).await;
+    let key = gw.key(&json!({"key_alias": "vk-mac"})).await;
+    let deleted = gw.admin_post("/key/delete", &json!({"keys": [key]})).await;
+    assert_eq!(deleted["deleted_keys"].as_array().map(Vec::len), Some(1), "{deleted}");
+    for unknown in [key.as_str(), "sk-nobody-has-ever-seen-this"] {
+        let body = chat(&gw, unknown, "gpt-x").await.expect(401).json();
+        assert_eq!((&body["error"]["type"], &body["error"]["param"]), (&json!("token_not_found_in_db"), &json!("key")));
+        assert!(!body.to_string().contains(unknown), "a refusal never repeats a key: {body}");
+    }
+    let none = gw.post("/v1/chat/completions").json(&chat_request("gpt-x")).send().await.expect(401).json();
+    assert!(none["error"]["message"].as_str().unwrap_or_default().contains("No api key passed in"), "{none}");
+    let junk = chat(&gw, "DUMMY_KEY", "gpt-x").await.expect(401).json();
+    assert!(!junk.to_string().contains("DUMMY_KEY"), "{junk}");
+    assert!(upstream.requests().is_empty() && gw.rows().await.is_empty());
+}
+
+#[tokio::test]
+async fn a_key_expires() {
+    let upstream = Upstream::start().await;
+    let gw = gateway(&upstream).await;
+    let key = gw.key(&json!({"key_alias": "vk-brief", "duration": "1s"})).await;
+    let refused = eventually("the key expires", async || {
+        let answer = chat(&gw, &key, "gpt-x").await;
+        (answer.status == 401).then_some(answer)
+    });
+    assert_eq!(refused.await.json()["error"]["type"], "expired_key");
+    gw.admin_post("/key/update", &json!({"key": key, "duration": "1h"})).await;
+    chat(&gw, &key, "gpt-x").await.expect(200);
+}
+
+#[tokio::test]
+async fn only_the_administrator_manages_keys() {
+    let upstream = Upstream::start().await;
+    let gw = gateway(&upstream).await;
+    let key = gw.key(&json!({"key_alias": "vk-mac"})).await;
+    for path in ["/key/generate", "/key/delete", "/key/block", "/key/update"] {
+        let body = json!({"keys": [key], "key": key});
+        let refused = gw.post(path).bearer(&key).json(&body).send().await;
+        assert!(matches!(refused.status.as_u16(), 401 | 403), "{path}: {} {}", refused.status, refused.text());
+        let nobody = gw.post(path).json(&body).send().await;
+        assert_eq!(nobody.status, 401, "{path}");
+    }
+    for path in ["/key/list", "/api/logs", "/api/config", "/spend/logs"] {
+        let refused = gw.get(path).bearer(&key).send().await;
+        assert!(matches!(refused.status.as_u16(), 401 | 403), "{path}: {} {}", refused.status, refused.text());
+    }
+    let own = gw.get("/key/info").bearer(&key).send().await.expect(200).json();
+    assert_eq!(own["info"]["key_alias"], "vk-mac", "a key may look at itself");
+}
+
+#[tokio::test]
+async fn the_files_hold_hashes_and_never_a_key() {
+    let upstream = Upstream::start().await;
+    let mut gw = gateway(&upstream).await;
+    let key = gw.key(&json!({"key_alias": "vk-canary-alias"})).await;
+    chat(&gw, &key, "gpt-x").await.expect(200);
+    gw.restart().await;
+    chat(&gw, &key, "gpt-x").await.expect(200);
+    let mut alias_seen = false;
+    for entry in fs::read_dir(gw.dir()).expect("the gateway's directory").flatten() {
+        let bytes = fs::read(entry.path()).unwrap_or_default();
+        let holds = |text: &str| bytes.windows(text.len()).any(|window| window == text.as_bytes());
+        assert!(!holds(&key), "{} holds a virtual key", entry.path().display());
+        if entry.path() != gw.config_file() {
+            assert!(!holds(PROVIDER_KEY) && !holds(MASTER_KEY), "{} holds a secret", entry.path().display());
+            alias_seen |= holds("vk-canary-alias");
+        }
+    }
+    assert!(alias_seen, "the look into the files found nothing at all");
+}
+
+#[tokio::test]
+async fn curl_without_a_content_type_is_understood() {
+    let upstream = Upstream::start().await;
+    let gw = gateway(&upstream).await;
+    let body = r#"{"key_alias":"vk-curl"}"#;
+    let head = format!("POST /key/generate HTTP/1.1\r\nHost: g\r\nAuthorization: Bearer {MASTER_KEY}\r\n");
+    let kind = "Content-Type: application/x-www-form-urlencoded\r\nConnection: close\r\n";
+    let request = format!("{head}{kind}Content-Length: {}\r\n\r\n{body}", body.len());
+    let answer = fleetgate_tests::client::raw(gw.address(), request.as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("vk-curl"), "{answer}");
+}
