@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use fleetgate_wire::endpoint::Endpoint;
 
-use super::fields::{Fields, FieldsError};
+use super::fields::{Fields, FieldsError, Spans};
 
 /// A request's body and what it asks for.
 #[derive(Debug, Clone)]
@@ -18,6 +18,7 @@ pub struct Ask {
     pub stream: bool,
     /// Whether the client asked for the usage chunk itself.
     pub wants_usage: bool,
+    spans: Spans,
 }
 
 /// Why a request cannot be understood.
@@ -51,7 +52,14 @@ impl Ask {
         let stream = fields.read("stream").unwrap_or(false);
         let wants_usage =
             fields.read::<StreamOptions>("stream_options").and_then(|options| options.include_usage).unwrap_or(false);
-        drop(fields);
-        Ok(Self { endpoint, body, model, stream, wants_usage })
+        let spans = fields.spans();
+        Ok(Self { endpoint, body, model, stream, wants_usage, spans })
+    }
+
+    /// The body's members, without reading it again.
+    #[must_use]
+    pub fn fields(&self) -> Fields<'_> {
+        // The spans were found in this very body, which cannot have changed.
+        Fields::at(&self.body, &self.spans).unwrap_or_default()
     }
 }

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt;
+use std::ops::Range;
 
 use bytes::Bytes;
 use serde::de::{Deserializer as _, MapAccess, Visitor};
@@ -10,11 +11,15 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 /// The members of a JSON object, in order, each a slice of the original text.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Fields<'a> {
     text: &'a str,
     members: Vec<(Cow<'a, str>, &'a str)>,
 }
+
+/// Where a body's members stand: found once, used by every later stage without reading the body again.
+#[derive(Debug, Clone, Default)]
+pub struct Spans(Vec<(Name<'static>, Range<usize>)>);
 
 /// Why a body is not one we can read.
 #[derive(Debug, thiserror::Error)]
@@ -49,11 +54,29 @@ impl<'a> Fields<'a> {
         let mut reader = serde_json::Deserializer::from_str(text);
         let members = reader.deserialize_map(Members).map_err(FieldsError::NotAnObject)?;
         reader.end().map_err(FieldsError::NotAnObject)?;
-        let mut names = HashSet::with_capacity(members.len());
-        if let Some((twice, _)) = members.iter().find(|(name, _)| !names.insert(name)) {
-            return Err(FieldsError::Twice(twice.clone().into_owned()));
+        match repeated(&members) {
+            Some(name) => Err(FieldsError::Twice(name.to_owned())),
+            None => Ok(Self { text, members }),
         }
-        Ok(Self { text, members })
+    }
+
+    /// Where the members stand.
+    #[must_use]
+    pub fn spans(&self) -> Spans {
+        let span = |(name, raw): &(Cow<'a, str>, &'a str)| {
+            let at = self.offset(raw);
+            (Name(Cow::Owned(name.clone().into_owned())), at..at + raw.len())
+        };
+        Spans(self.members.iter().map(span).collect())
+    }
+
+    /// The members of the body in which the spans were found.
+    #[must_use]
+    pub fn at(body: &'a [u8], spans: &'a Spans) -> Option<Self> {
+        let text = std::str::from_utf8(body).ok()?;
+        let member =
+            |(name, span): &'a (Name<'static>, Range<usize>)| Some((Cow::Borrowed(&*name.0), text.get(span.clone())?));
+        Some(Self { text, members: spans.0.iter().map(member).collect::<Option<_>>()? })
     }
 
     /// A member's raw text.
@@ -142,6 +165,21 @@ impl<'a> Fields<'a> {
     }
 }
 
+/// The first name that stands twice. Few members are compared with each other; many would make that quadratic.
+fn repeated<'m>(members: &'m [(Cow<'_, str>, &str)]) -> Option<&'m str> {
+    const FEW: usize = 24;
+    let name = |index: usize| &*members[index].0;
+    if members.len() <= FEW {
+        return (1..members.len())
+            .map(name)
+            .enumerate()
+            .find(|(at, this)| (0..=*at).map(name).any(|earlier| earlier == *this))
+            .map(|(_, name)| name);
+    }
+    let mut names = HashSet::with_capacity(members.len());
+    members.iter().map(|(name, _)| &**name).find(|name| !names.insert(*name))
+}
+
 /// `{"a":1,}` and `{,"a":1}` can come of adding to an emptied object or removing the first members.
 fn close_comma(out: &mut String) {
     let Some(end) = out.rfind('}') else { return };
@@ -177,6 +215,7 @@ impl<'de> Visitor<'de> for Members {
 }
 
 /// A member's name: borrowed where it holds no escapes. (`Cow` alone would always copy.)
+#[derive(Debug, Clone)]
 struct Name<'a>(Cow<'a, str>);
 
 impl<'de> serde::Deserialize<'de> for Name<'de> {
@@ -239,6 +278,31 @@ mod tests {
             assert!(matches!(Fields::parse(bad), Err(FieldsError::NotAnObject(_))), "{bad:?}");
         }
         assert!(matches!(Fields::parse(b"{\"a\":\"\xff\"}"), Err(FieldsError::NotText)));
+    }
+
+    #[test]
+    fn a_twice_named_member_is_found_among_few_and_among_many() {
+        let body = |count: usize, twice: &str| {
+            let members: Vec<String> = (0..count).map(|number| format!("\"m{number}\":1")).collect();
+            format!("{{{},\"{twice}\":2}}", members.join(","))
+        };
+        for count in [1, 5, 24, 25, 5000] {
+            assert!(Fields::parse(body(count, "other").as_bytes()).is_ok(), "{count}");
+            for twice in ["m0".to_owned(), format!("m{}", count - 1)] {
+                assert!(
+                    matches!(Fields::parse(body(count, &twice).as_bytes()), Err(FieldsError::Twice(name)) if name == twice)
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn members_found_once_are_found_again_by_their_places() {
+        let body = "{\"a\":[1], \"m\\u0065\" : \"x\"}".as_bytes();
+        let spans = Fields::parse(body).unwrap().spans();
+        let again = Fields::at(body, &spans).unwrap();
+        assert_eq!((again.raw("a"), again.raw("me"), again.raw("b")), (Some("[1]"), Some("\"x\""), None));
+        assert!(Fields::at(b"{}", &spans).is_none());
     }
 
     fn object() -> impl Strategy<Value = serde_json::Map<String, Value>> {

@@ -5,5 +5,5 @@ mod fields;
 mod sse;
 
 pub use ask::{Ask, AskError};
-pub use fields::{Edit, Fields, FieldsError};
+pub use fields::{Edit, Fields, FieldsError, Spans};
 pub use sse::{EventData, SseSplitter};

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::reply::{Reply, ReplyBody};
-use crate::dialect::{Ask, Fields};
+use crate::dialect::Ask;
 
 const DEFAULT_TEXT: &str = "Hello from Fleetgate's mock provider: no provider was called.";
 const CHARACTERS_PER_TOKEN: usize = 4;
@@ -198,11 +198,8 @@ fn tokens(text: &str) -> usize {
 }
 
 fn prompt_tokens(ask: &Ask) -> usize {
-    let fields = Fields::parse(&ask.body);
-    let prompt = fields
-        .as_ref()
-        .ok()
-        .and_then(|fields| ["messages", "input", "prompt"].iter().find_map(|name| fields.raw(name)));
+    let fields = ask.fields();
+    let prompt = ["messages", "input", "prompt"].iter().find_map(|name| fields.raw(name));
     tokens(prompt.unwrap_or_default())
 }
 

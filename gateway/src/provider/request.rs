@@ -9,7 +9,7 @@ use http_body_util::Full;
 use super::resolve::Upstream;
 use super::spec::Shape;
 use super::{edits, url};
-use crate::dialect::{Ask, Fields, FieldsError};
+use crate::dialect::Ask;
 use crate::route::Choice;
 
 /// A request as it goes to the provider.
@@ -26,9 +26,6 @@ pub struct Outgoing {
 /// Why a request cannot be put together.
 #[derive(Debug, thiserror::Error)]
 pub enum RequestError {
-    /// The body cannot be edited.
-    #[error(transparent)]
-    Fields(#[from] FieldsError),
     /// The address cannot be built from `api_base` and model.
     #[error("cannot build the upstream address: {0}; look at api_base and api_version of this entry")]
     Address(String),
@@ -65,7 +62,7 @@ pub fn shape(
     drop_params: bool,
 ) -> Result<Outgoing, RequestError> {
     let model = upstream.model_name(&choice.model).to_owned();
-    let fields = Fields::parse(&ask.body)?;
+    let fields = ask.fields();
     let (edits, strip_usage) = edits::collect(ask, &fields, &choice.deployment, upstream, &model, drop_params);
     let body = if edits.is_empty() { ask.body.clone() } else { fields.apply(&edits) };
 
