@@ -39,7 +39,13 @@ static PROVIDERS_OWN: [HeaderName; 4] = [
 pub(crate) async fn serve(gateway: &Arc<Gateway>, intake: Intake) -> Result<Answer, Refusal> {
     let Intake { endpoint, mut head, body, peer, started_at } = intake;
     check_method(&head)?;
-    let caller = authenticate(&head.headers, head.uri.query(), peer, &gateway.keyring, started_at)?;
+    let caller = match authenticate(&head.headers, head.uri.query(), peer, &gateway.keyring, started_at) {
+        Ok(caller) => caller,
+        Err(denied) => {
+            front::discard(&head.headers, body).await;
+            return Err(denied.into());
+        }
+    };
     let body = front::read(&mut head.headers, body, gateway.config.max_request_bytes).await?;
     let ask = Ask::read(endpoint, body)?;
     let group = gateway.router.find(&ask.model)?;

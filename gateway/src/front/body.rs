@@ -1,11 +1,16 @@
 //! Reading a request's body: whole, within the limit, and decompressed where a client compressed it.
 
 use std::io::Read;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Body, Incoming};
+
+/// How much of an unwanted body is read, and for how long.
+const DISCARD_LIMIT: usize = 32 * 1024 * 1024;
+const DISCARD_TIME: Duration = Duration::from_secs(1);
 
 /// Why a body could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +44,7 @@ pub enum BodyError {
 /// When it is too large, damaged, or ends early.
 pub async fn read(headers: &mut HeaderMap, body: Incoming, limit: usize) -> Result<Bytes, BodyError> {
     if body.size_hint().lower() > limit as u64 {
+        discard(headers, body).await;
         return Err(BodyError::TooLarge { limit });
     }
     let bytes = match Limited::new(body, limit).collect().await {
@@ -59,6 +65,24 @@ pub async fn read(headers: &mut HeaderMap, body: Incoming, limit: usize) -> Resu
         }
         other => Err(BodyError::UnknownEncoding(String::from_utf8_lossy(other).into_owned())),
     }
+}
+
+/// Reads a body that nobody wants and throws it away, within bounds: answered while it still sends, a client meets a reset
+/// connection and may never see the refusal. Who waits for "100 Continue" has sent nothing and is not told to.
+pub async fn discard(headers: &HeaderMap, mut body: Incoming) {
+    if headers.contains_key(header::EXPECT) {
+        return;
+    }
+    let reading = async {
+        let mut size = 0;
+        while let Some(Ok(frame)) = body.frame().await {
+            size += frame.data_ref().map_or(0, Bytes::len);
+            if size > DISCARD_LIMIT {
+                break;
+            }
+        }
+    };
+    let _enough = tokio::time::timeout(DISCARD_TIME, reading).await;
 }
 
 /// The limit holds for the decompressed size too: a few kilobytes can unpack to gigabytes.

@@ -10,7 +10,7 @@ use http::{Method, Request, request};
 use hyper::body::Incoming;
 use jiff::Timestamp;
 
-pub use body::{BodyError, read};
+pub use body::{BodyError, discard, read};
 pub use listen::{Answer, AnswerBody, ListenError, Listener, serve};
 
 /// A request, sorted by what it wants.

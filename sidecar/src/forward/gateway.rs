@@ -17,7 +17,8 @@ use super::dial::Dialer;
 use super::failure::Failure;
 
 const IDLE_LIMIT: Duration = Duration::from_secs(50);
-const MAX_IDLE: usize = 16;
+/// More calls at once than a host makes; fewer would mean a new connection for each call of a burst.
+const MAX_IDLE: usize = 256;
 const ALIVE_LIMIT: Duration = Duration::from_secs(1);
 
 /// `http://host:port`. The mesh encrypts; TLS to the gateway is not spoken.
