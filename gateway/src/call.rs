@@ -16,7 +16,7 @@ use crate::boot::Gateway;
 use crate::dialect::Ask;
 use crate::front::{self, Answer, Intake};
 use crate::provider::{Client, ClientError, Outgoing, Reply, Upstream, answer_mock, shape};
-use crate::relay::{End, RelayBody, Tap};
+use crate::relay::{End, RelayBody, Tap, Unrecorded};
 use crate::respond::Refusal;
 use crate::route::{Choice, Group, NoRoute, Plan};
 
@@ -118,7 +118,8 @@ async fn attempt_all(
                 tokio::time::sleep(pause).await;
             }
             Err(error) => {
-                attempt.unanswered(&error);
+                // The refusal is the answer now, and has its row before it goes out as every answer has.
+                attempt.unanswered(&error).await?;
                 last = Err(Refusal::Upstream { provider: upstream.provider(), source: error });
             }
         }
@@ -195,9 +196,9 @@ impl Attempt {
         drop(self.settle(End::Complete));
     }
 
-    fn unanswered(mut self, error: &ClientError) {
+    async fn unanswered(mut self, error: &ClientError) -> Result<(), Unrecorded> {
         self.note_error(error);
-        drop(self.settle(End::Complete));
+        self.settle(End::Complete).await
     }
 }
 

@@ -13,6 +13,7 @@ pub mod inject;
 pub mod keystore;
 pub mod local;
 pub mod places;
+pub mod refusal;
 pub mod respond;
 
 /// This program's version, as it goes into `x-fleetgate-sidecar`.

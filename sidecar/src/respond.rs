@@ -9,35 +9,19 @@ use http_body_util::{Either, Full};
 
 use crate::VERSION;
 use crate::forward::RelayedBody;
+use crate::refusal::Refusal;
 
 /// The body of everything that leaves towards a client: written here, or relayed from the gateway.
 pub type ReplyBody = Either<Full<Bytes>, RelayedBody>;
 
-/// A call that goes no further.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refusal {
-    /// HTTP status.
-    pub status: StatusCode,
-    /// The machine-readable word for `x-fleetgate-reason`.
-    pub reason: &'static str,
-    /// What happened, where, and what to do next.
-    pub message: String,
-}
-
-impl Refusal {
-    /// A refusal.
-    pub fn new(status: StatusCode, reason: &'static str, message: impl Into<String>) -> Self {
-        Self { status, reason, message: message.into() }
-    }
-
-    /// The answer, in the dialect of the path that was asked for.
-    #[must_use]
-    pub fn into_response(self, path: &str) -> Response<ReplyBody> {
-        let body = ErrorBody { status: self.status.as_u16(), kind: self.reason, param: None, message: &self.message };
-        let mut response = json(self.status, body.render(dialect_of_path(path)));
-        response.headers_mut().insert(header::REASON, HeaderValue::from_static(self.reason));
-        response
-    }
+/// Writes a refusal in the dialect of the path that was asked for.
+#[must_use]
+pub fn refuse(refusal: &Refusal, path: &str) -> Response<ReplyBody> {
+    let Refusal { status, reason, message } = refusal;
+    let body = ErrorBody { status: status.as_u16(), kind: reason, param: None, message };
+    let mut response = json(*status, body.render(dialect_of_path(path)));
+    response.headers_mut().insert(header::REASON, HeaderValue::from_static(reason));
+    response
 }
 
 /// An answer of our own.

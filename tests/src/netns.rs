@@ -49,7 +49,7 @@ impl Netns {
         }
     }
 
-    /// Runs curl inside, without any configuration of the user's.
+    /// Runs curl inside, without any configuration or variable of the user's.
     ///
     /// # Panics
     /// When curl is missing.
@@ -57,8 +57,7 @@ impl Netns {
     pub fn curl(&self, arguments: &[&str]) -> Output {
         let mut command = Command::new("ip");
         command.args(["netns", "exec", &self.name, "curl", "-q", "-sS", "--max-time", "20"]).args(arguments);
-        command.env_remove("http_proxy").env_remove("https_proxy").env_remove("HTTPS_PROXY").env_remove("ALL_PROXY");
-        command.output().expect("curl runs")
+        command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default()).output().expect("curl runs")
     }
 
     /// Starts the TLS server that answers with its client's address.

@@ -64,7 +64,7 @@ impl Settings {
     pub async fn start(self) -> Sidecar {
         let dir = TempDir::new().expect("a temporary directory");
         let running = self.program(dir.path()).serve(&dir.path().join("sidecar.log")).await;
-        Sidecar { running, dir }
+        Sidecar { running, _files: dir }
     }
 
     fn program(&self, dir: &Path) -> Program {
@@ -91,7 +91,7 @@ impl Settings {
 #[derive(Debug)]
 pub struct Sidecar {
     running: Running,
-    dir: TempDir,
+    _files: TempDir,
 }
 
 impl Sidecar {
@@ -123,18 +123,6 @@ impl Sidecar {
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.running.pid()
-    }
-
-    /// What it wrote to its standard error so far.
-    #[must_use]
-    pub fn stderr(&self) -> String {
-        self.running.stderr()
-    }
-
-    /// The directory of its files.
-    #[must_use]
-    pub fn dir(&self) -> &Path {
-        self.dir.path()
     }
 
     /// A request to it.

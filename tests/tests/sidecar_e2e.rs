@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use fleetgate_tests::client::raw;
 use fleetgate_tests::process::memory_kb;
-use fleetgate_tests::upstream::openai::{chat_request, stream_request};
+use fleetgate_tests::upstream::openai::{chat_events, chat_request, stream_request};
 use fleetgate_tests::upstream::{PROVIDER_KEY, anthropic, responses};
 use fleetgate_tests::wait::Gate;
 use fleetgate_tests::{Gateway, Reply, Sidecar, Upstream, eventually};
@@ -158,9 +158,13 @@ async fn a_slow_reader_holds_the_upstream_back_instead_of_filling_memory() {
 #[tokio::test]
 async fn a_cut_upstream_is_a_cut_behind_the_sidecar() {
     let fleet = fleet().await;
-    fleet.upstream.reply(Reply::stream(["data: {\"choices\":[]}\n\n", "data: 2\n\n"]).reset_after(1));
-    let answer = fleet.sidecar.post("/v1/chat/completions").json(&stream_request("gpt-x")).send().await;
-    assert!(!answer.whole, "{}", answer.text());
+    let events = chat_events("gpt-4.1-mini", &["one", "two"], false);
+    for reply in [Reply::stream(events.clone()).close_after(2), Reply::stream(events.clone()).reset_after(2)] {
+        fleet.upstream.reply(reply);
+        let answer = fleet.sidecar.post("/v1/chat/completions").json(&stream_request("gpt-x")).send().await;
+        assert!(!answer.whole, "{}", answer.text());
+        assert_eq!(answer.text(), events[..2].concat(), "what came before the cut arrives");
+    }
 }
 
 #[tokio::test]

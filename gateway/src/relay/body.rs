@@ -46,6 +46,8 @@ enum State<R> {
     Settling { receipt: R, then: Then },
     /// The row is durable and what comes after the last event passes as it is.
     Settled,
+    /// The answer ends with an error, once what was handed over has been written: hyper drops its buffer when a body fails.
+    Flushing(RelayError),
     /// The answer ends with this error.
     Failing(RelayError),
     /// Nothing more comes.
@@ -188,7 +190,7 @@ where
                     this.state = match then {
                         Then::GoOn => State::Settled,
                         Then::End => State::Ended,
-                        Then::Fail(error) => State::Failing(error),
+                        Then::Fail(error) => State::Flushing(error),
                     };
                     if let Some(held) = this.held.take().filter(|held| !held.is_empty()) {
                         return Poll::Ready(Some(Ok(Frame::data(held))));
@@ -198,8 +200,15 @@ where
                     this.state = match ready!(this.poll_upstream(cx)) {
                         Upstream::Data(data) => return Poll::Ready(Some(Ok(Frame::data(data)))),
                         Upstream::End | Upstream::Silent => State::Ended,
-                        Upstream::Broken(cause) => State::Failing(RelayError::Upstream(cause)),
+                        Upstream::Broken(cause) => State::Flushing(RelayError::Upstream(cause)),
                     };
+                }
+                State::Flushing(_) => {
+                    if let State::Flushing(error) = std::mem::replace(&mut this.state, State::Ended) {
+                        this.state = State::Failing(error);
+                    }
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
                 }
                 State::Failing(_) => {
                     if let State::Failing(error) = std::mem::replace(&mut this.state, State::Ended) {

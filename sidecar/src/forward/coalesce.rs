@@ -25,6 +25,8 @@ pub struct Coalesce<B: Body> {
     ended: bool,
     /// How often nothing was ready since the last frame.
     pauses: u8,
+    /// Something was given out and may stand in hyper's buffer.
+    unwritten: bool,
 }
 
 /// Most bursts are one frame, which then passes without being copied.
@@ -72,7 +74,7 @@ impl Held {
 impl<B: Body> Coalesce<B> {
     /// Wraps a body.
     pub fn new(inner: B) -> Self {
-        Self { inner, held: Held::Nothing, next: None, ended: false, pauses: 0 }
+        Self { inner, held: Held::Nothing, next: None, ended: false, pauses: 0, unwritten: false }
     }
 }
 
@@ -111,10 +113,17 @@ where
             }
         }
         this.pauses = 0;
-        Poll::Ready(match this.held.take() {
-            Some(data) => Some(Ok(Frame::data(data))),
-            None => this.next.take(),
-        })
+        if let Some(data) = this.held.take() {
+            this.unwritten = true;
+            return Poll::Ready(Some(Ok(Frame::data(data))));
+        }
+        if this.unwritten && matches!(this.next, Some(Err(_))) {
+            // hyper drops its buffer when a body fails: what came before a cut is written first.
+            this.unwritten = false;
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        Poll::Ready(this.next.take())
     }
 
     fn is_end_stream(&self) -> bool {

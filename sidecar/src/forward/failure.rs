@@ -8,7 +8,7 @@ use http::{HeaderMap, StatusCode};
 
 use super::dial::DialError;
 use super::gateway::GatewayUrl;
-use crate::respond::Refusal;
+use crate::refusal::Refusal;
 
 /// Why the gateway's answer never came.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +19,8 @@ pub enum Failure {
     Gone(String),
     /// Connected, but no answer to a `CONNECT`.
     Silent,
+    /// A gateway that says of itself that it is not well.
+    Unwell(StatusCode),
     /// Something answered, but no gateway; with its `Server` header.
     NotAGateway(Option<String>),
     /// Another sidecar answered, or this one: the way leads in a circle.
@@ -82,6 +84,10 @@ impl Failure {
                 StatusCode::GATEWAY_TIMEOUT,
                 "gateway_timeout",
                 format!("the gateway at {at} took the connection but did not answer the CONNECT"),
+            ),
+            Self::Unwell(status) => bad_gateway(
+                "gateway_unwell",
+                format!("the gateway at {at} answers its health check with {status}: see its log"),
             ),
             Self::NotAGateway(server) => {
                 let server = server.as_ref().map_or_else(String::new, |name| format!(" (it says Server: {name})"));

@@ -137,7 +137,7 @@ impl Gateway {
         if response.status().is_success() {
             return Ok(());
         }
-        Err(Failure::Gone(format!("/health/liveliness answers {}", response.status())))
+        Err(Failure::Unwell(response.status()))
     }
 }
 

@@ -8,7 +8,7 @@ use http::uri::Authority;
 use http::{HeaderMap, StatusCode};
 
 use super::target::{Target, names_us};
-use crate::respond::Refusal;
+use crate::refusal::Refusal;
 
 /// Lets a request pass or says why not.
 pub(super) fn admit(headers: &HeaderMap, target: &Target, ours: IpAddr) -> Result<(), Refusal> {

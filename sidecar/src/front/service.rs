@@ -19,7 +19,8 @@ use crate::forward::{self, TunnelAnswer};
 use crate::inject;
 use crate::keystore::NoKey;
 use crate::local::{self, Sidecar};
-use crate::respond::{Refusal, ReplyBody};
+use crate::refusal::Refusal;
+use crate::respond::{self, ReplyBody};
 
 /// What all connections of one listener share.
 #[derive(Debug, Clone)]
@@ -43,10 +44,12 @@ impl Front {
         match target {
             Ok(Target::Local) => local::answer(&self.sidecar, &path).await,
             Ok(Target::Api) => self.call(request, &path).await,
-            Ok(Target::Tunnel(to)) => self.tunnel(&mut request, &to).await.unwrap_or_else(|r| r.into_response(&path)),
+            Ok(Target::Tunnel(to)) => {
+                self.tunnel(&mut request, &to).await.unwrap_or_else(|refusal| respond::refuse(&refusal, &path))
+            }
             Err(refusal) => {
                 let waits = waits_for_continue(request.headers());
-                refuse(refusal, Some(request.into_body()), waits, &path).await
+                refuse_politely(&refusal, Some(request.into_body()), waits, &path).await
             }
         }
     }
@@ -56,14 +59,14 @@ impl Front {
         let query = request.uri().query().map(str::to_owned);
         let injected = inject::api_call(request.headers_mut(), query.as_deref(), &self.sidecar.keys.current());
         if let Err(problem) = injected {
-            return refuse(no_key(&problem), Some(request.into_body()), waits, path).await;
+            return refuse_politely(&no_key(&problem), Some(request.into_body()), waits, path).await;
         }
         match self.sidecar.gateway.call(request).await {
             Ok(response) => response.map(Either::Right),
             Err(unforwarded) => {
                 let refusal = unforwarded.failure.refusal(self.sidecar.gateway.url());
                 tracing::warn!(reason = refusal.reason, path, "{}", refusal.message);
-                refuse(refusal, unforwarded.body, waits, path).await
+                refuse_politely(&refusal, unforwarded.body, waits, path).await
             }
         }
     }
@@ -109,12 +112,17 @@ fn waits_for_continue(headers: &HeaderMap<HeaderValue>) -> bool {
 }
 
 /// Refuses once the client has finished sending, so that it is there to read the answer.
-async fn refuse<B>(refusal: Refusal, body: Option<B>, waits_for_continue: bool, path: &str) -> Response<ReplyBody>
+async fn refuse_politely<B>(
+    refusal: &Refusal,
+    body: Option<B>,
+    waits_for_continue: bool,
+    path: &str,
+) -> Response<ReplyBody>
 where
     B: Body<Data = bytes::Bytes> + Unpin,
 {
     if let (Some(body), false) = (body, waits_for_continue) {
         forward::drain(body).await;
     }
-    refusal.into_response(path)
+    respond::refuse(refusal, path)
 }

@@ -8,7 +8,7 @@ use http::uri::{PathAndQuery, Uri};
 use http::{Method, StatusCode};
 
 use crate::local;
-use crate::respond::Refusal;
+use crate::refusal::Refusal;
 
 /// Where a request wants to go.
 #[derive(Debug, PartialEq, Eq)]

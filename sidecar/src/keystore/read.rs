@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use fleetgate_wire::virtual_key::{VirtualKey, VirtualKeyError};
@@ -93,10 +94,7 @@ fn read_private_file(path: &Path) -> Result<SecretString, KeyReadError> {
     Ok(SecretString::from(text))
 }
 
-#[cfg(unix)]
 fn check_permissions(file: &File, path: &Path) -> Result<(), KeyReadError> {
-    use std::os::unix::fs::MetadataExt;
-
     let metadata = file.metadata().map_err(|source| KeyReadError::File { path: path.to_owned(), source })?;
     let mode = metadata.mode() & 0o7777;
     if mode & 0o077 != 0 {
@@ -110,13 +108,7 @@ fn check_permissions(file: &File, path: &Path) -> Result<(), KeyReadError> {
     }
 }
 
-#[cfg(not(unix))]
-fn check_permissions(_: &File, _: &Path) -> Result<(), KeyReadError> {
-    Ok(())
-}
-
 /// Our effective user, without unsafe code. macOS has no `/proc`; there only the mode counts.
-#[cfg(unix)]
 fn own_user_id() -> Option<u32> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     status.lines().find_map(|line| line.strip_prefix("Uid:"))?.split_whitespace().nth(1)?.parse().ok()

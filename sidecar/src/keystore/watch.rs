@@ -1,6 +1,7 @@
 //! Keeps the keys fresh: calls read a snapshot, a task in the background replaces it.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -112,7 +113,6 @@ fn report(keys: &HostKeys) {
 struct Stamp {
     changed: Option<SystemTime>,
     length: u64,
-    #[cfg(unix)]
     identity: (u64, u32, i64),
 }
 
@@ -122,13 +122,10 @@ fn stamps(files: &[PathBuf]) -> Vec<Option<Stamp>> {
 
 fn stamp(file: &Path) -> Option<Stamp> {
     let metadata = fs::metadata(file).ok()?;
-    #[cfg(unix)]
-    use std::os::unix::fs::MetadataExt;
     Some(Stamp {
         changed: metadata.modified().ok(),
         length: metadata.len(),
         // `chmod` changes no modification time, and it is what we tell people to run.
-        #[cfg(unix)]
         identity: (metadata.ino(), metadata.mode(), metadata.ctime()),
     })
 }

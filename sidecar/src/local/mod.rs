@@ -13,7 +13,8 @@ use crate::VERSION;
 use crate::forward::Gateway;
 use crate::identity::Identity;
 use crate::keystore::KeyStore;
-use crate::respond::{self, Refusal, ReplyBody};
+use crate::refusal::Refusal;
+use crate::respond::{self, ReplyBody};
 
 /// The first part of all our own paths.
 pub const PREFIX: &str = "/__fleetgate/";
@@ -34,19 +35,17 @@ pub async fn answer(sidecar: &Sidecar, path: &str) -> Response<ReplyBody> {
     match path.strip_prefix(PREFIX) {
         Some("health") => respond::json(StatusCode::OK, json!({"status": "ok", "version": VERSION}).to_string()),
         Some("version") => respond::json(StatusCode::OK, json!({"version": VERSION}).to_string()),
-        Some("ready") => ready(sidecar).await.unwrap_or_else(|refusal| refusal.into_response(path)),
+        Some("ready") => ready(sidecar).await.unwrap_or_else(|refusal| respond::refuse(&refusal, path)),
         Some("whoami") => {
             let keys = sidecar.keys.current();
             let whoami =
                 WhoAmI::describe(&sidecar.identity, &keys, sidecar.keys.hosts_file(), Some(sidecar.gateway.url()));
             respond::json(StatusCode::OK, whoami.to_json())
         }
-        _ => Refusal::new(
-            StatusCode::NOT_FOUND,
-            "unknown_path",
-            format!("the sidecar answers {PREFIX}health, ready, whoami and version"),
-        )
-        .into_response(path),
+        _ => {
+            let message = format!("the sidecar answers {PREFIX}health, ready, whoami and version");
+            respond::refuse(&Refusal::new(StatusCode::NOT_FOUND, "unknown_path", message), path)
+        }
     }
 }
 

@@ -87,3 +87,25 @@ async fn a_name_without_an_address_is_a_dns_matter() {
     let refused = fleetgate_sidecar::forward::Gateway::new(gateway.clone()).check_alive().await.unwrap_err();
     assert_eq!(refused.refusal(&gateway).reason, "gateway_dns");
 }
+
+/// A full backlog drops connection attempts as a firewall does.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_gateway_that_drops_packets_is_said_within_three_seconds() {
+    let deaf = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    deaf.bind(&"127.0.0.1:0".parse::<std::net::SocketAddr>().unwrap().into()).unwrap();
+    deaf.listen(0).unwrap();
+    let address = deaf.local_addr().unwrap().as_socket().unwrap();
+    let mut queue = Vec::new();
+    while let Ok(Ok(stream)) =
+        tokio::time::timeout(Duration::from_millis(200), tokio::net::TcpStream::connect(address)).await
+    {
+        queue.push(stream);
+    }
+    let world = World::start(address).await;
+    let began = Instant::now();
+    let answer = world.post().await;
+    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+    assert_eq!((status(&answer), header(&answer, "x-fleetgate-reason")), (504, Some("gateway_timeout")), "{answer}");
+    assert!(answer.contains("mesh ACL"), "{answer}");
+}

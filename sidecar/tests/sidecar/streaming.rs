@@ -171,3 +171,19 @@ async fn connections_to_the_gateway_are_kept() {
     }
     assert!(gateway.is_unvisited());
 }
+
+#[tokio::test]
+async fn a_call_under_way_is_finished_after_the_end_was_asked_for() {
+    let gateway = FakeGateway::bind().await;
+    let mut world = World::start(gateway.address()).await;
+    let mut client = world.client().await;
+    client.send(ASK).await;
+    let mut upstream = gateway.accept().await;
+    upstream.head().await;
+    world.stop();
+    soon(async { while tokio::net::TcpStream::connect(world.address).await.is_ok() {} }).await;
+    upstream.send(&ok()).await;
+    let head = client.head().await;
+    assert_eq!((status(&head), client.body_of(&head).await.as_str()), (200, "{}"));
+    assert_eq!(client.rest().await, "");
+}

@@ -34,7 +34,7 @@ pub(crate) struct World {
     pub(crate) address: SocketAddr,
     pub(crate) keys: Arc<KeyStore>,
     pub(crate) directory: TempDir,
-    _stop: oneshot::Sender<()>,
+    stop: Option<oneshot::Sender<()>>,
 }
 
 impl World {
@@ -56,7 +56,12 @@ impl World {
         tokio::spawn(front::serve(listeners, sidecar, async {
             let _ = stopped.await;
         }));
-        Self { address, keys, directory, _stop: stop }
+        Self { address, keys, directory, stop: Some(stop) }
+    }
+
+    /// Asks for the end, as SIGTERM does.
+    pub(crate) fn stop(&mut self) {
+        self.stop = None;
     }
 
     pub(crate) async fn client(&self) -> Wire {

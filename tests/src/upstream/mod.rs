@@ -50,8 +50,6 @@ pub struct Recorded {
     pub headers: HeaderMap,
     /// The body, without its transfer coding.
     pub body: Bytes,
-    /// Who connected.
-    pub peer: SocketAddr,
 }
 
 impl Recorded {
@@ -217,15 +215,15 @@ impl Drop for Upstream {
 async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, shared: Arc<Shared>) {
     let mut connections = tokio::task::JoinSet::new();
     loop {
-        let Ok((stream, peer)) = listener.accept().await else { return };
+        let Ok((stream, _)) = listener.accept().await else { return };
         let _ = stream.set_nodelay(true);
         let (tls, shared) = (tls.clone(), Arc::clone(&shared));
         connections.spawn(async move {
             match tls {
-                None => serve_connection(stream, peer, shared).await,
+                None => serve_connection(stream, shared).await,
                 Some(tls) => {
                     if let Ok(stream) = tls.accept(stream).await {
-                        serve_connection(stream, peer, shared).await;
+                        serve_connection(stream, shared).await;
                     }
                 }
             }
@@ -257,11 +255,11 @@ impl Socket for TlsStream<TcpStream> {
     }
 }
 
-async fn serve_connection<S: Socket>(socket: S, peer: SocketAddr, shared: Arc<Shared>) {
+async fn serve_connection<S: Socket>(socket: S, shared: Arc<Shared>) {
     let finale = Arc::new(Mutex::new(Finale::Close));
     let service = service_fn(|request| -> Answering {
         let (shared, finale) = (Arc::clone(&shared), Arc::clone(&finale));
-        Box::pin(async move { answer(request, peer, shared, finale).await })
+        Box::pin(async move { answer(request, shared, finale).await })
     });
     let mut connection = http1::Builder::new().serve_connection(TokioIo::new(socket), service);
     // Breaking off an answer is an error to hyper and the script's wish here.
@@ -279,14 +277,13 @@ type Answering = Pin<Box<dyn Future<Output = Result<Response<ScriptBody>, io::Er
 
 async fn answer(
     request: Request<Incoming>,
-    peer: SocketAddr,
     shared: Arc<Shared>,
     finale: Arc<Mutex<Finale>>,
 ) -> Result<Response<ScriptBody>, io::Error> {
     let (parts, body) = request.into_parts();
     let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
     let path = parts.uri.path_and_query().map_or_else(String::new, ToString::to_string);
-    let recorded = Recorded { method: parts.method, path, headers: parts.headers, body, peer };
+    let recorded = Recorded { method: parts.method, path, headers: parts.headers, body };
     let scripted = shared.script.lock().unwrap().pop_front();
     let reply = scripted.or_else(|| shared.always.lock().unwrap().clone());
     let reply = reply.unwrap_or_else(|| as_the_real_one(&recorded));

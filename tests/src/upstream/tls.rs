@@ -1,7 +1,7 @@
 //! A certificate authority for one test.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
@@ -73,12 +73,6 @@ impl TestCa {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let params = CertificateParams::new(names).expect("valid names");
         (params.signed_by(&key, &self.issuer).expect("a certificate"), key)
-    }
-
-    /// The directory of its files.
-    #[must_use]
-    pub fn dir(&self) -> &Path {
-        self.dir.path()
     }
 }
 
