@@ -118,9 +118,10 @@ fn the_running_process_is_shown_and_differences_are_marked() {
 #[test]
 fn without_a_process_the_file_is_shown() {
     let folder = tempfile::tempdir().unwrap();
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    drop(listener);
+    // Bound and not listening: refused at once, and nobody else can take it meanwhile.
+    let nobody = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    nobody.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    let address = nobody.local_addr().unwrap().as_socket().unwrap();
     let (code, out, notes) = run_show(&config_at(folder.path(), address), &Show { json: true, ..Show::default() });
     assert_eq!((code, notes), (0, format!("No process runs at {address}. This is what would be loaded now.\n")));
     let rows: serde_json::Value = serde_json::from_str(&out).unwrap();

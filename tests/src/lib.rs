@@ -14,6 +14,7 @@
 
 pub mod binaries;
 pub mod client;
+pub mod closed_port;
 pub mod gateway;
 pub mod netns;
 pub mod process;
@@ -23,6 +24,7 @@ pub mod upstream;
 pub mod wait;
 
 pub use client::{Answer, Call};
+pub use closed_port::ClosedPort;
 pub use gateway::{Gateway, MASTER_KEY};
 pub use sidecar::Sidecar;
 pub use upstream::{Reply, Upstream};

@@ -9,7 +9,7 @@ use fleetgate_tests::netns::Netns;
 use fleetgate_tests::upstream::openai::chat_request;
 use fleetgate_tests::upstream::tls::TestCa;
 use fleetgate_tests::wait::soon;
-use fleetgate_tests::{Gateway, MASTER_KEY, Sidecar, Upstream, eventually};
+use fleetgate_tests::{ClosedPort, Gateway, MASTER_KEY, Sidecar, Upstream, eventually};
 use fleetgate_wire::row::Row;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -167,9 +167,8 @@ async fn a_password_is_a_key() {
 
 #[tokio::test]
 async fn a_destination_that_does_not_answer_is_named() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-    let port = listener.local_addr().expect("it is bound").port();
-    drop(listener);
+    let nobody = ClosedPort::new().expect("a free port");
+    let port = nobody.address().port();
     let gw = Gateway::start(|c| c.tunnels_to_loopback(&[port])).await;
     let tunnel = Tunnel::open(gw.address(), &format!("127.0.0.1:{port}"), &authorization(MASTER_KEY)).await;
     assert_eq!(tunnel.status(), 502, "{}", tunnel.head);

@@ -3,7 +3,7 @@
 use fleetgate_tests::upstream::openai::{chat_events, chat_request, stream_request};
 use fleetgate_tests::upstream::{anthropic, responses};
 use fleetgate_tests::wait::Gate;
-use fleetgate_tests::{Answer, Gateway, Reply, Upstream, eventually};
+use fleetgate_tests::{Answer, ClosedPort, Gateway, Reply, Upstream, eventually};
 use fleetgate_wire::row::Row;
 use serde_json::{Value, json};
 
@@ -269,14 +269,11 @@ async fn each_attempt_has_a_row_of_its_own() {
 
 #[tokio::test]
 async fn an_upstream_that_is_not_there_is_a_failure_in_the_callers_dialect() {
-    let upstream = Upstream::start().await;
-    let (gw, key) = gateway(&upstream, 0).await;
-    let address = upstream.address();
-    drop(upstream);
-    let refused = eventually("the upstream's port is closed", async || {
-        tokio::net::TcpStream::connect(address).await.is_err().then_some(())
-    });
-    refused.await;
+    let nobody = ClosedPort::new().expect("a free port");
+    let base = format!("http://{}", nobody.address());
+    let params = json!({"model": "anthropic/claude-sonnet-4-5", "api_base": base, "api_key": "k"});
+    let gw = Gateway::start(|c| c.entry(json!({"model_name": "sonnet", "litellm_params": params}))).await;
+    let key = gw.key(&json!({"key_alias": "vk-mac"})).await;
     let failed = call(&gw, &key, "/v1/messages", &anthropic::request("sonnet")).await;
     assert!(matches!(failed.status.as_u16(), 502 | 503), "{}", failed.status);
     assert_eq!(failed.json()["type"], "error");
