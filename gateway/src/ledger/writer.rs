@@ -24,6 +24,7 @@ use crate::relay::Unrecorded;
 /// Rows that may wait or be under way at once. One is under 2 KB.
 const QUEUE: usize = 16 * 1024;
 const GROUP: usize = 512;
+const GATHER_TURNS: usize = 8;
 /// Rows in one statement. Fixed sizes, so that the prepared statements are few.
 const STATEMENT_SIZES: [usize; 3] = [64, 8, 1];
 /// How long to wait before a failed write is tried again.
@@ -83,8 +84,9 @@ impl Writer {
     pub(super) fn start(connection: SqliteConnection, path: Arc<Path>) -> Self {
         let (queue, jobs) = mpsc::unbounded_channel();
         let trouble = Arc::new(ArcSwapOption::empty());
-        let task = tokio::spawn(run(connection, jobs, Arc::clone(&trouble), path));
-        Self { queue, places: Arc::new(Semaphore::new(QUEUE)), trouble, task: Mutex::new(Some(task)) }
+        let places = Arc::new(Semaphore::new(QUEUE));
+        let task = tokio::spawn(run(connection, jobs, Arc::clone(&places), Arc::clone(&trouble), path));
+        Self { queue, places, trouble, task: Mutex::new(Some(task)) }
     }
 
     pub(super) async fn reserve(&self) -> Result<Slot, String> {
@@ -116,12 +118,14 @@ impl Writer {
 async fn run(
     mut connection: SqliteConnection,
     mut jobs: mpsc::UnboundedReceiver<Job>,
+    places: Arc<Semaphore>,
     trouble: Arc<ArcSwapOption<String>>,
     path: Arc<Path>,
 ) {
     let mut group = Vec::with_capacity(GROUP);
     let mut open = true;
     while open && jobs.recv_many(&mut group, GROUP).await > 0 {
+        gather(&mut jobs, &mut group, &places).await;
         let mut rows = Vec::with_capacity(group.len());
         for job in group.drain(..) {
             match job {
@@ -135,6 +139,21 @@ async fn run(
         }
     }
     let _best_effort = connection.close().await;
+}
+
+/// Lets calls that are about to end join the group: a commit costs two changes of thread, whether it holds one row or many. A
+/// few turns of the scheduler, never a wait: a lone call's row is not held up.
+async fn gather(jobs: &mut mpsc::UnboundedReceiver<Job>, group: &mut Vec<Job>, places: &Semaphore) {
+    for _ in 0..GATHER_TURNS {
+        let under_way = QUEUE - places.available_permits();
+        if group.len() * 2 > under_way || group.len() >= GROUP {
+            return;
+        }
+        tokio::task::yield_now().await;
+        while let Ok(job) = jobs.try_recv() {
+            group.push(job);
+        }
+    }
 }
 
 /// Writes a group; when that fails, tells those who wait (their answers must not end), then tries again until it succeeds:
