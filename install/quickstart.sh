@@ -1,6 +1,6 @@
 #!/bin/sh
 # Fleetgate on this machine alone, for a look: gateway and sidecar with a provider that answers by itself, one streamed call and
-# its row in the ledger. Stays up until Ctrl-C. Needs cargo and curl, no root and no provider's key.
+# its row in the ledger. Stays up until Ctrl-C. Needs cargo, a C compiler and curl, no root and no provider's key.
 set -eu
 
 usage() {
@@ -183,6 +183,7 @@ require_free "$port" FLEETGATE_QUICKSTART_PORT
 step '1. Building gateway and sidecar'
 if [ -z "$bin" ]; then
   command -v cargo >/dev/null || fail "cargo is missing. Rust's own installer is at https://rustup.rs"
+  command -v cc >/dev/null || fail "a C compiler is missing. On Debian: apt-get install build-essential"
   cd "$root"
   cargo build --release --locked -p fleetgate-gateway -p fleetgate-sidecar || fail "the build failed, see above"
   bin=$(cargo metadata --format-version 1 --no-deps --offline | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')/release

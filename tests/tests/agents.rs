@@ -73,7 +73,11 @@ impl Desk {
 fn assert_row(row: &Row, workload: &str, endpoint: &str, model: &str) {
     let seen = (row.workload.as_str(), row.endpoint.as_str(), row.model_requested.as_str());
     assert_eq!(seen, (workload, endpoint, model), "{row:#?}");
-    assert_eq!((row.host.as_str(), row.host_source.as_str(), row.status.as_str()), ("mac", "key", "success"), "{row:#?}");
+    assert_eq!(
+        (row.host.as_str(), row.host_source.as_str(), row.status.as_str()),
+        ("mac", "key", "success"),
+        "{row:#?}"
+    );
     assert_eq!(row.usage_source, "provider", "{row:#?}");
 }
 
