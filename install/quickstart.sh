@@ -1,6 +1,6 @@
 #!/bin/sh
 # Fleetgate on this machine alone, for a look: gateway and sidecar with a provider that answers by itself, one streamed call and
-# its row in the ledger. Stays up until Ctrl-C. Needs cargo and curl, no root and no provider's key.
+# its row in the ledger. Stays up until Ctrl-C. Needs cargo, a C compiler and curl, no root and no provider's key.
 set -eu
 
 usage() {
@@ -39,6 +39,8 @@ gateway=http://127.0.0.1:$gateway_port
 # These would change what the programs do, and this is to be the same for everyone.
 unset FLEETGATE_GATEWAY FLEETGATE_LISTEN FLEETGATE_HOSTS FLEETGATE_HOST FLEETGATE_CONFIG FLEETGATE_DATABASE DATABASE_URL
 unset FLEETGATE_ADMIN_KEY LITELLM_MASTER_KEY HOST PORT
+# Set by whoever calls through the sidecar already. For the gateway they would be where the provider is: a circle.
+unset OPENAI_BASE_URL OPENAI_API_BASE ANTHROPIC_BASE_URL ANTHROPIC_API_BASE ANTHROPIC_AUTH_TOKEN
 
 fail() {
   printf '\nquickstart: %s\n' "$*" >&2
@@ -126,26 +128,50 @@ await() {
   done
 }
 
+# Whether the environment has a provider's key: has_key PROVIDER. It stays there; the configuration only names it.
+has_key() {
+  variable=$(printf '%s_API_KEY' "$1" | tr '[:lower:]' '[:upper:]')
+  eval "value=\${$variable-}"
+  # shellcheck disable=SC2154 # assigned by the line above
+  case $value in
+    # What step 7 tells programs to use is nobody's key.
+    '' | any | fleetgate) return 1 ;;
+  esac
+}
+
+# entry NAME MODEL PROVIDER
+entry() {
+  printf '  - model_name: "%s"\n    litellm_params: {model: "%s", api_key: os.environ/%s_API_KEY}\n' \
+    "$1" "$2" "$(printf '%s' "$3" | tr '[:lower:]' '[:upper:]')"
+}
+
+# A launcher's model: its provider's where there is a key for it, else the one that answers by itself.
+launcher() {
+  if has_key "$3"; then
+    entry "$@"
+  else
+    printf '  - model_name: "%s"\n    litellm_params: {model: "mock/%s"}\n' "$1" "$1"
+  fi
+}
+
 write_config() {
   cat <<'EOF'
 # Written by install/quickstart.sh at each start.
 model_list:
-  - model_name: mock
-    litellm_params:
-      model: mock/hello
-      # Example prices, so that the row has a cost: 1 and 5 dollars for a million tokens.
-      input_cost_per_token: 0.000001
-      output_cost_per_token: 0.000005
+  - model_name: "mock"
+    # Example prices, so that the row has a cost: 1 and 5 dollars for a million tokens.
+    litellm_params: {model: "mock/hello", input_cost_per_token: 0.000001, output_cost_per_token: 0.000005}
 EOF
-  # A provider whose key is in the environment gets a wildcard entry. The value stays in the environment.
-  for provider in openai anthropic openrouter gemini zai moonshot minimax deepseek xai groq mistral; do
-    variable=$(printf '%s_API_KEY' "$provider" | tr '[:lower:]' '[:upper:]')
-    eval "value=\${$variable-}"
-    # shellcheck disable=SC2154 # assigned by the line above
-    [ -n "$value" ] || continue
-    printf '  - model_name: "%s/*"\n    litellm_params:\n' "$provider"
-    printf '      model: "%s/*"\n      api_key: os.environ/%s\n' "$provider" "$variable"
+  for provider in openai anthropic openrouter gemini zai moonshot minimax dashscope deepseek xai groq mistral; do
+    if has_key "$provider"; then entry "$provider/*" "$provider/*" "$provider"; fi
   done
+  # Claude Code and Codex name their models without a provider.
+  if has_key anthropic; then entry 'claude-*' 'anthropic/claude-*' anthropic; fi
+  if has_key openai; then entry 'gpt-*' 'openai/gpt-*' openai; fi
+  launcher glm zai/glm-4.7 zai
+  launcher kimi moonshot/kimi-k2.6 moonshot
+  launcher minimax minimax/MiniMax-M2.5 minimax
+  launcher qwen dashscope/qwen3-coder-plus dashscope
   printf 'general_settings:\n  master_key: os.environ/LITELLM_MASTER_KEY\n'
 }
 
@@ -157,6 +183,7 @@ require_free "$port" FLEETGATE_QUICKSTART_PORT
 step '1. Building gateway and sidecar'
 if [ -z "$bin" ]; then
   command -v cargo >/dev/null || fail "cargo is missing. Rust's own installer is at https://rustup.rs"
+  command -v cc >/dev/null || fail "a C compiler is missing. On Debian: apt-get install build-essential"
   cd "$root"
   cargo build --release --locked -p fleetgate-gateway -p fleetgate-sidecar || fail "the build failed, see above"
   bin=$(cargo metadata --format-version 1 --no-deps --offline | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')/release
@@ -181,7 +208,7 @@ LITELLM_MASTER_KEY=$LITELLM_MASTER_KEY "$bin/fleetgate-gateway" serve --config "
   >"$state/gateway.out" 2>"$state/gateway.log" </dev/null &
 gateway_pid=$!
 await "$gateway_pid" gateway
-sed -n 's|^  - model_name: \(.*\)|   model \1|p' "$state/config.yaml"
+sed -n 's|^  - model_name: "\(.*\)"|\1|p' "$state/config.yaml" | paste -sd ' ' - | sed 's/^/   models: /'
 
 host=$(uname -n | tr '[:upper:]' '[:lower:]')
 host=${host%%.*}
@@ -228,19 +255,24 @@ text=$(sed -n 's/^data: .*"content" *: *"\([^"]*\)".*/\1/p' "$state/answer" | tr
 printf '   answer: %s\n   (%s events, as they came: %s/answer)\n' "$text" "$(grep -c '^data: ' "$state/answer")" "$state"
 
 step '6. Its row in the ledger'
-FLEETGATE_ADMIN_KEY=$LITELLM_MASTER_KEY "$bin/fleetgate" logs --gateway "$gateway" --json --limit 1
-printf '\n'
-FLEETGATE_ADMIN_KEY=$LITELLM_MASTER_KEY "$bin/fleetgate" logs --gateway "$gateway" --limit 5
-printf '   The prices are examples, written into %s/config.yaml\n' "$state"
+FLEETGATE_ADMIN_KEY=$LITELLM_MASTER_KEY "$bin/fleetgate" logs --gateway "$gateway" --limit 1 >"$state/row"
+sed 's/^/   /' "$state/row"
+printf '   (its price is an example, from %s/config.yaml)\n' "$state"
 [ -z "$once" ] || exit 0
 
 step '7. Yours. In another terminal:'
 cat <<EOF
-   export OPENAI_BASE_URL=http://localhost:$port/v1 OPENAI_API_KEY=fleetgate      # any value: the sidecar puts the key in
+   # OpenAI's and Anthropic's SDKs. Any key will do: the sidecar puts this machine's in.
+   export OPENAI_BASE_URL=http://localhost:$port/v1 OPENAI_API_KEY=fleetgate
    export ANTHROPIC_BASE_URL=http://localhost:$port ANTHROPIC_AUTH_TOKEN=fleetgate
-   curl -x http://localhost:$port https://api.ipify.org                            # any HTTPS, through the gateway
-   . '$root/shell/fleetgate.sh'                              # claude-glm, claude-fleet, codex-fleet …
 
+   # Claude Code and Codex: claude-glm, claude-fleet, codex-fleet …
+   export FLEETGATE_URL=http://127.0.0.1:$port; . '$root/shell/fleetgate.sh'
+
+   # Any HTTPS, through the gateway
+   curl -x http://localhost:$port https://api.ipify.org
+
+   # The ledger (--json has every field)
    FLEETGATE_ADMIN_KEY=\$(cat '$state/master.key') '$bin/fleetgate' logs --gateway $gateway
 
    Ctrl-C stops both programs.

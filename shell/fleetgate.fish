@@ -67,6 +67,9 @@ function __fleetgate_claude
     set -l patience 3000000
     set -q API_TIMEOUT_MS; and test -n "$API_TIMEOUT_MS"; and set patience $API_TIMEOUT_MS
     set -lx API_TIMEOUT_MS $patience
+    set -l window $CLAUDE_CODE_MAX_CONTEXT_TOKENS
+    test -n "$window"; or set window 200000
+    set -lx CLAUDE_CODE_MAX_CONTEXT_TOKENS $window
     command claude $argv[2..]
 end
 
@@ -100,5 +103,6 @@ function codex-fleet --description 'Codex through Fleetgate'
     set -q FLEETGATE_MODEL_CODEX; and test -n "$FLEETGATE_MODEL_CODEX"; and set model -c "model=\"$FLEETGATE_MODEL_CODEX\""
     set -l provider 'name="fleetgate"' 'base_url="'(__fleetgate_url)'/v1"' 'wire_api="responses"' 'env_key="FLEETGATE_TOKEN"' \
         'http_headers={"x-fleetgate-workload"="codex-fleet"}'
-    command codex -c model_provider=fleetgate -c "model_providers.fleetgate={"(string join , -- $provider)"}" $model $argv
+    command codex -c model_provider=fleetgate -c "model_providers.fleetgate={"(string join , -- $provider)"}" \
+        -c analytics.enabled=false -c features.plugins=false $model $argv
 end

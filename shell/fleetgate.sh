@@ -29,6 +29,8 @@ fleetgate_claude() (
     unset ANTHROPIC_SMALL_FAST_MODEL
     # These back ends think for longer than Claude Code waits by default.
     export API_TIMEOUT_MS="${API_TIMEOUT_MS:-3000000}"
+    # It assumes a million tokens for models that it does not know, and would compact a session long after it was refused.
+    export CLAUDE_CODE_MAX_CONTEXT_TOKENS="${CLAUDE_CODE_MAX_CONTEXT_TOKENS:-200000}"
   fi
 
   # The token is a placeholder that the sidecar replaces. The rest would send a credential of its own beside it, or
@@ -66,7 +68,10 @@ fleetgate_codex() (
   fi
   fleetgate_provider="name=\"fleetgate\",base_url=\"$fleetgate_url/v1\",wire_api=\"responses\",env_key=\"FLEETGATE_TOKEN\""
   fleetgate_provider="$fleetgate_provider,http_headers={\"x-fleetgate-workload\"=\"codex-fleet\"}"
-  exec codex -c model_provider=fleetgate -c "model_providers.fleetgate={$fleetgate_provider}" "$@"
+  # Telemetry (chatgpt.com) and the list of plugins (github.com) ignore the base URL: they would leave from this machine's own
+  # address.
+  exec codex -c model_provider=fleetgate -c "model_providers.fleetgate={$fleetgate_provider}" \
+    -c analytics.enabled=false -c features.plugins=false "$@"
 )
 
 # Sets what every launcher needs. Only to be called in a subshell that ends as the launched program.

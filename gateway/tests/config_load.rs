@@ -235,3 +235,11 @@ proptest! {
         let _ = load_text(&text, &[]);
     }
 }
+
+#[test]
+fn what_would_have_kept_keys_from_fallbacks_is_not_waved_through() {
+    let text = |switch| format!("general_settings: {{ enforce_fallback_model_access: {switch} }}");
+    let refused = load_text(&text(true), &[KEY]).unwrap_err().to_string();
+    assert!(refused.contains("enforce_fallback_model_access is not supported"), "{refused}");
+    assert!(load_text(&text(false), &[KEY]).is_ok());
+}

@@ -24,7 +24,7 @@ pub fn python() -> Option<PathBuf> {
     installed("python", &pins, vec![create, install]).then_some(interpreter)
 }
 
-/// Node's SDKs and Claude Code: the directory with `node_modules` in it.
+/// Node's SDKs, Claude Code and Codex: the directory with `node_modules` in it.
 ///
 /// `None`, with a printed line, when the registry cannot be reached and this is no CI.
 ///

@@ -164,6 +164,7 @@ fn a_mode_points_claude_at_the_sidecar_and_at_its_model() {
             assert_eq!(seen.get("ANTHROPIC_CUSTOM_HEADERS"), Some(&*format!("x-fleetgate-workload: claude-{mode}")));
             assert_eq!(seen.get("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC"), Some("1"));
             assert_eq!(seen.get("API_TIMEOUT_MS"), Some("3000000"));
+            assert_eq!(seen.get("CLAUDE_CODE_MAX_CONTEXT_TOKENS"), Some("200000"));
             assert_eq!(seen.get("CLAUDE_CODE_SUBAGENT_MODEL"), Some(mode));
             assert_eq!(seen.get("ANTHROPIC_MODEL"), Some(mode));
             for slot in ["OPUS", "SONNET", "HAIKU", "FABLE"] {
@@ -182,6 +183,7 @@ fn claude_fleet_leaves_the_choice_of_models_alone() {
         assert_eq!(seen.get("ANTHROPIC_DEFAULT_OPUS_MODEL"), Some("mine"));
         assert_eq!(seen.get("ANTHROPIC_MODEL"), None);
         assert_eq!(seen.get("API_TIMEOUT_MS"), None);
+        assert_eq!(seen.get("CLAUDE_CODE_MAX_CONTEXT_TOKENS"), None);
         assert!(seen.arguments.is_empty());
     }
 }
@@ -192,12 +194,15 @@ fn codex_gets_a_provider_of_its_own() {
                     env_key=\"FLEETGATE_TOKEN\",http_headers={\"x-fleetgate-workload\"=\"codex-fleet\"}}";
     for shell in shells() {
         let seen = shell.launch("codex-fleet", &["exec", "-m", "gpt-5.4", "hi"], &[]);
-        assert_eq!(seen.arguments, ["-c", "model_provider=fleetgate", "-c", provider, "exec", "-m", "gpt-5.4", "hi"]);
+        assert_eq!(seen.arguments[..4], ["-c", "model_provider=fleetgate", "-c", provider]);
+        // What would leave from this machine's own address.
+        assert_eq!(seen.arguments[4..8], ["-c", "analytics.enabled=false", "-c", "features.plugins=false"]);
+        assert_eq!(seen.arguments[8..], ["exec", "-m", "gpt-5.4", "hi"]);
         assert_eq!(seen.get("FLEETGATE_TOKEN"), Some("fleetgate"));
         assert_eq!(seen.get("NO_PROXY"), Some("127.0.0.1,localhost,::1"));
 
         let seen = shell.launch("codex-fleet", &["exec"], &[("FLEETGATE_MODEL_CODEX", "gpt-5.4")]);
-        assert_eq!(seen.arguments[4..], ["-c", "model=\"gpt-5.4\"", "exec"], "{:?}", shell.command);
+        assert_eq!(seen.arguments[8..], ["-c", "model=\"gpt-5.4\"", "exec"], "{:?}", shell.command);
     }
 }
 
@@ -300,6 +305,7 @@ fn settings_override_the_defaults() {
         ("FLEETGATE_URL", "http://localhost:4010/"),
         ("FLEETGATE_MODEL_KIMI", "moonshot/kimi-k3"),
         ("API_TIMEOUT_MS", "5"),
+        ("CLAUDE_CODE_MAX_CONTEXT_TOKENS", "256000"),
         ("ANTHROPIC_SMALL_FAST_MODEL", "old"),
     ];
     for shell in shells() {
@@ -307,6 +313,7 @@ fn settings_override_the_defaults() {
         assert_eq!(seen.get("ANTHROPIC_BASE_URL"), Some("http://localhost:4010"), "{:?}", shell.command);
         assert_eq!(seen.get("ANTHROPIC_MODEL"), Some("moonshot/kimi-k3"));
         assert_eq!(seen.get("API_TIMEOUT_MS"), Some("5"));
+        assert_eq!(seen.get("CLAUDE_CODE_MAX_CONTEXT_TOKENS"), Some("256000"));
         assert_eq!(seen.get("ANTHROPIC_SMALL_FAST_MODEL"), None);
         let seen = shell.launch("codex-fleet", &[], &environment);
         assert!(seen.arguments[3].contains("base_url=\"http://localhost:4010/v1\""), "{:?}", seen.arguments);

@@ -29,7 +29,7 @@ const LIMITS: Fate = Ignored(Money, "request and token limits are not enforced b
 const CACHE: Fate = Ignored(Serving, "answers are not cached, every call goes to its provider");
 const REDIS: Fate = Ignored(Style, "nothing is shared through Redis");
 const STRATEGY: Fate = Ignored(Serving, "deployments are chosen by order and weight");
-const COOLDOWN: Fate = Ignored(Serving, "the built-in cooldown is used");
+const COOLDOWN: Fate = Ignored(Serving, "no deployment is set aside, each call tries them anew");
 const LATER_FALLBACKS: Fate = Ignored(Serving, "only `fallbacks` and `default_fallbacks` are followed");
 const CALLBACKS: Fate = Ignored(Watching, "nothing is sent to it");
 const ALERTS: Fate = Ignored(Watching, "no alerts are sent");
@@ -129,7 +129,7 @@ pub(super) const KEYS_BY_PATH: &[(&str, Fate)] = &[
     ("litellm_settings.redact_user_api_key_info", Granted("nothing is sent to outside loggers")),
     ("litellm_settings.redact_messages_in_exceptions", Granted("errors never quote a request")),
     ("litellm_settings.global_disable_no_log_param", Granted("no caller can keep a row from being written")),
-    ("litellm_settings.require_auth_for_metrics_endpoint", Granted("metrics need a key")),
+    ("litellm_settings.require_auth_for_metrics_endpoint", Granted("there is no metrics endpoint")),
     ("litellm_settings.store_audit_logs", Ignored(Watching, "changes of keys are not kept as audit rows")),
     ("litellm_settings.log_raw_request_response", CALLBACKS),
     ("litellm_settings.langfuse_default_tags", CALLBACKS),
@@ -236,7 +236,10 @@ pub(super) const KEYS_BY_PATH: &[(&str, Fate)] = &[
     ("general_settings.trusted_proxy_ranges", HEADERS),
     ("general_settings.user_url_allowed_hosts", Ignored(Access, "URLs in requests are not checked")),
     ("general_settings.reject_clientside_metadata_tags", Granted("callers cannot tag their rows")),
-    ("general_settings.enforce_fallback_model_access", Granted("a key reaches the models that it may use only")),
+    (
+        "general_settings.enforce_fallback_model_access",
+        Refused("it would have kept keys from fallbacks to models that they may not use"),
+    ),
     ("general_settings.max_parallel_requests", LIMITS),
     ("general_settings.global_max_parallel_requests", LIMITS),
     ("general_settings.max_in_flight_requests_per_worker", LIMITS),

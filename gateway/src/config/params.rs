@@ -222,7 +222,7 @@ pub(super) fn consequence(name: &str) -> &'static str {
     match name {
         "ssl_verify" | "ssl_certificate" => "certificates are always checked",
         "num_retries" | "max_retries" | "retry_policy" => "router_settings.num_retries holds for every entry",
-        "cooldown_time" | "allowed_fails" => "the built-in cooldown is used",
+        "cooldown_time" | "allowed_fails" => "no deployment is set aside, each call tries them anew",
         "fallbacks" | "context_window_fallbacks" => "only the router's fallbacks are followed",
         "tags" | "tag_regex" => "tags do not choose deployments",
         "stream" | "fake_stream" => "the caller decides whether an answer is a stream",
