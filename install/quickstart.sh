@@ -185,8 +185,8 @@ if [ -z "$bin" ]; then
   command -v cargo >/dev/null || fail "cargo is missing. Rust's own installer is at https://rustup.rs"
   command -v cc >/dev/null || fail "a C compiler is missing. On Debian: apt-get install build-essential"
   cd "$root"
-  cargo build --release --locked -p fleetgate-gateway -p fleetgate-sidecar || fail "the build failed, see above"
-  bin=$(cargo metadata --format-version 1 --no-deps --offline | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')/release
+  cargo build --profile quickstart --locked -p fleetgate-gateway -p fleetgate-sidecar || fail "the build failed, see above"
+  bin=$(cargo metadata --format-version 1 --no-deps --offline | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')/quickstart
 fi
 printf '   %s/fleetgate-gateway\n   %s/fleetgate\n' "$bin" "$bin"
 

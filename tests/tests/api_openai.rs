@@ -1,7 +1,7 @@
 //! OpenAI's API through the gateway: what the upstream sees, and what the client gets back.
 
-use fleetgate_tests::upstream::PROVIDER_KEY;
 use fleetgate_tests::upstream::openai::{chat_events, chat_request, stream_request};
+use fleetgate_tests::upstream::{PROVIDER_KEY, anthropic};
 use fleetgate_tests::wait::Gate;
 use fleetgate_tests::{Gateway, MASTER_KEY, Reply, Upstream};
 use serde_json::{Value, json};
@@ -40,6 +40,36 @@ async fn the_upstream_sees_the_provider_key_and_nothing_of_the_client() {
         assert!(!everything.contains(&absent.to_ascii_lowercase()), "{absent} reached the upstream: {everything}");
     }
     assert_eq!(seen.path, "/v1/chat/completions");
+}
+
+#[tokio::test]
+async fn a_key_that_the_entry_names_is_never_replaced_by_another_providers() {
+    let upstream = Upstream::start().await;
+    let params = json!({
+        "model": "anthropic/glm", "api_base": upstream.origin(), "api_key": "os.environ/ZAI_API_KEY",
+    });
+    let usual = json!({"model": "openai/gpt-x", "api_base": upstream.base()});
+    let gw = Gateway::start(|c| {
+        c.entry(json!({"model_name": "glm", "litellm_params": params}))
+            .entry(json!({"model_name": "gpt-x", "litellm_params": usual}))
+            .env("ANTHROPIC_API_KEY", "sk-ant-of-another-vendor")
+            .env("OPENAI_API_KEY", "sk-the-usual-variable")
+    })
+    .await;
+    let key = gw.key(&json!({"key_alias": "vk"})).await;
+    gw.post("/v1/messages").bearer(&key).json(&anthropic::request("glm")).send().await;
+    gw.post("/v1/chat/completions").bearer(&key).json(&chat_request("gpt-x")).send().await;
+    let [named, usual] = &upstream.requests()[..] else { panic!("two requests") };
+    assert!(!format!("{named:?}").contains("sk-ant-of-another-vendor"));
+    assert_eq!(usual.header("authorization"), "Bearer sk-the-usual-variable");
+}
+
+#[tokio::test]
+async fn a_call_to_this_machine_says_that_it_comes_from_the_gateway() {
+    let upstream = Upstream::start().await;
+    let (gw, key) = gateway(&upstream).await;
+    gw.post("/v1/chat/completions").bearer(&key).json(&chat_request("gpt-x")).send().await.expect(200);
+    assert_eq!(upstream.requests()[0].header("via"), "1.1 fleetgate-gateway");
 }
 
 #[tokio::test]

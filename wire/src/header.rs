@@ -1,6 +1,6 @@
 //! Header names that both sides must treat alike.
 
-use http::header::{self, HeaderMap, HeaderName};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
 /// Which machine made the call, said by the sidecar.
 pub const HOST: HeaderName = HeaderName::from_static("x-fleetgate-host");
@@ -16,6 +16,10 @@ pub const REASON: HeaderName = HeaderName::from_static("x-fleetgate-reason");
 pub const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 /// Set by the sidecar on what it forwards; seen again, there is a loop.
 pub const SIDECAR: HeaderName = HeaderName::from_static("x-fleetgate-sidecar");
+
+/// What the gateway writes into `Via` (RFC 9110 §7.6.3) of calls to its own machine: should the address be the sidecar's, which
+/// happens when `OPENAI_BASE_URL` is set in the gateway's environment, the sidecar sees the loop.
+pub const GATEWAY_VIA: HeaderValue = HeaderValue::from_static("1.1 fleetgate-gateway");
 
 /// The prefix of all our own headers.
 pub const PREFIX: &str = "x-fleetgate-";
@@ -92,8 +96,6 @@ pub fn strip_key_parameter(query: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
-
     use super::*;
 
     fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {

@@ -10,8 +10,9 @@ use tracing_subscriber::EnvFilter;
 use crate::boot::{boot, review};
 use crate::config::{Finding, LoadError, Loaded, Overrides, load};
 
-/// A configuration that the gateway must not start with.
-const BAD_CONFIG: u8 = 1;
+/// A configuration that the gateway must not start with. Like a wrong flag: starting again changes nothing, and the service
+/// unit knows.
+const BAD_CONFIG: u8 = 2;
 
 pub(super) fn run(overrides: &Overrides) -> anyhow::Result<ExitCode> {
     start_log();

@@ -45,6 +45,7 @@ pub(super) fn read(
         model,
         custom_provider: params.text("custom_llm_provider", report).map(|given| given.value),
         api_key: api_key(&params, report),
+        names_key: params.node().is_some_and(|node| node.entry("api_key").is_some()),
         api_base: base.map(|given| given.value),
         api_version: params.text("api_version", report).map(|given| given.value),
         organization: params.text("organization", report).map(|given| given.value),

@@ -96,6 +96,9 @@ pub struct Deployment {
     pub custom_provider: Option<String>,
     /// The upstream's credential.
     pub api_key: Option<SecretString>,
+    /// The entry has a line for its key, even if the variable that it names is not set. Another provider's key from the
+    /// environment must then not take its place.
+    pub names_key: bool,
     /// The upstream's base address.
     pub api_base: Option<String>,
     /// Azure's `api-version`.

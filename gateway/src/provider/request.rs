@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use fleetgate_wire::endpoint::{Dialect, Endpoint};
-use fleetgate_wire::header::{strip_credentials, strip_hop_by_hop, strip_key_parameter, strip_ours};
+use fleetgate_wire::header::{GATEWAY_VIA, strip_credentials, strip_hop_by_hop, strip_key_parameter, strip_ours};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, header, request};
 use http_body_util::Full;
 
@@ -82,6 +82,9 @@ fn headers(from_client: &HeaderMap, endpoint: Endpoint, upstream: &Upstream, dro
     strip_ours(&mut headers);
     for name in &PRIVATE {
         headers.remove(name);
+    }
+    if upstream.is_on_this_machine() {
+        headers.insert(header::VIA, GATEWAY_VIA);
     }
     // The meter reads the answer as it passes.
     headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));

@@ -1,5 +1,7 @@
 //! A `model_list` entry to an [`Upstream`]: which provider it means, where that is, and with which credential.
 
+use std::net::IpAddr;
+
 use fleetgate_wire::endpoint::{Dialect, Endpoint};
 use fleetgate_wire::{ExposeSecret, SecretString};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
@@ -17,6 +19,7 @@ pub struct Upstream {
     pub(super) anthropic_base: Option<String>,
     pub(super) api_version: Option<String>,
     has_key: bool,
+    on_this_machine: bool,
 }
 
 /// Why an entry cannot be called.
@@ -72,8 +75,8 @@ impl Upstream {
             let variables = spec.base_variables.join(", ");
             return Err(ResolveError::NoBase { provider: spec.name, variables });
         }
-        let from_environment = || spec.key_variables.iter().find_map(|name| environment.get(name));
-        let key = deployment.api_key.as_ref().or_else(from_environment);
+        let usual = || spec.key_variables.iter().find_map(|name| environment.get(name));
+        let key = if deployment.names_key { deployment.api_key.as_ref() } else { usual() };
         let mut headers = HeaderMap::new();
         if let Some(key) = key {
             show_credential(&mut headers, spec, key, anthropic_base.as_deref())?;
@@ -95,7 +98,8 @@ impl Upstream {
                 .map(|v| v.expose_secret().to_owned())
         });
         let has_key = key.is_some();
-        Ok(Self { spec, headers, openai_base, anthropic_base, api_version, has_key })
+        let on_this_machine = [&openai_base, &anthropic_base].into_iter().flatten().any(|base| is_loopback(base));
+        Ok(Self { spec, headers, openai_base, anthropic_base, api_version, has_key, on_this_machine })
     }
 
     /// The provider's name in rows.
@@ -128,6 +132,12 @@ impl Upstream {
     #[must_use]
     pub fn missing_key(&self) -> Option<String> {
         (!self.has_key && !self.spec.keyless).then(|| self.spec.key_variables.join(" or "))
+    }
+
+    /// Whether calls stay on this machine.
+    #[must_use]
+    pub fn is_on_this_machine(&self) -> bool {
+        self.on_this_machine
     }
 
     /// Whether this is the provider that answers by itself.
@@ -192,6 +202,12 @@ fn check_base(base: &str) -> Result<(), ResolveError> {
     let uri: http::Uri = base.parse().map_err(|_| bad())?;
     let fits = matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some_and(|host| !host.is_empty());
     if fits { Ok(()) } else { Err(bad()) }
+}
+
+fn is_loopback(base: &str) -> bool {
+    let uri: Option<http::Uri> = base.parse().ok();
+    let host = uri.as_ref().and_then(http::Uri::host).unwrap_or_default().trim_matches(['[', ']']);
+    host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 fn value(what: &str, text: &str) -> Result<HeaderValue, ResolveError> {

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use fleetgate_wire::header;
-use http::header::{CONTENT_TYPE, HOST, ORIGIN, UPGRADE};
+use http::header::{CONTENT_TYPE, HOST, ORIGIN, UPGRADE, VIA};
 use http::uri::Authority;
 use http::{HeaderMap, StatusCode};
 
@@ -18,16 +18,24 @@ pub(super) fn admit(headers: &HeaderMap, target: &Target, ours: IpAddr) -> Resul
         check_host(headers, ours)?;
     }
     if headers.contains_key(header::SIDECAR) {
-        return Err(Refusal::new(
-            StatusCode::LOOP_DETECTED,
-            "loop",
+        return Err(looped(
             "this call has already passed a sidecar: FLEETGATE_GATEWAY must name the gateway, not a sidecar",
+        ));
+    }
+    if headers.get_all(VIA).iter().any(|via| *via == header::GATEWAY_VIA) {
+        return Err(looped(
+            "this call comes from the gateway itself: an api_base, or OPENAI_BASE_URL or ANTHROPIC_BASE_URL in the gateway's \
+             environment, names this sidecar; it must name the provider",
         ));
     }
     if *target == Target::Api {
         check_api_call(headers)?;
     }
     Ok(())
+}
+
+fn looped(message: &str) -> Refusal {
+    Refusal::new(StatusCode::LOOP_DETECTED, "loop", message)
 }
 
 /// `Sec-Fetch-Mode` is no sign of a browser: Node's fetch sends it too.
@@ -120,5 +128,7 @@ mod tests {
         assert_eq!(with("content-type", "text/plain;charset=UTF-8"), Err("text_plain"));
         assert_eq!(with("content-type", "application/x-www-form-urlencoded"), Ok(()));
         assert_eq!(with("x-fleetgate-sidecar", "0.1.0"), Err("loop"));
+        assert_eq!(with("via", "1.1 fleetgate-gateway"), Err("loop"));
+        assert_eq!(with("via", "1.1 squid"), Ok(()));
     }
 }
