@@ -14,6 +14,7 @@ use crate::egress::TunnelRefused;
 use crate::front::{Answer, BodyError};
 use crate::ledger::LedgerError;
 use crate::provider::{ClientError, RequestError};
+use crate::relay::Unrecorded;
 use crate::route::NoRoute;
 
 /// This gateway's version, on every answer.
@@ -54,6 +55,9 @@ pub enum Refusal {
     /// What cannot be written down must not be spent.
     #[error("{0}")]
     Ledger(#[from] LedgerError),
+    /// What was spent could not be written down, and nothing of the answer had gone out.
+    #[error(transparent)]
+    Unrecorded(#[from] Unrecorded),
     /// No tunnel.
     #[error(transparent)]
     Tunnel(#[from] TunnelRefused),
@@ -105,7 +109,7 @@ impl Refusal {
             Self::Upstream { source: ClientError::Timeout { .. }, .. } => StatusCode::GATEWAY_TIMEOUT,
             Self::Upstream { .. } => StatusCode::BAD_GATEWAY,
             Self::Ledger(LedgerError::AliasTaken(_)) => StatusCode::BAD_REQUEST,
-            Self::Ledger(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Ledger(_) | Self::Unrecorded(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Tunnel(refused) => match refused {
                 TunnelRefused::Authority(_) => StatusCode::BAD_REQUEST,
                 TunnelRefused::Port { .. } | TunnelRefused::Destination { .. } | TunnelRefused::Myself(_) => {
@@ -139,7 +143,7 @@ impl Refusal {
                 ClientError::Timeout { .. } => "upstream_timeout",
             },
             Self::Ledger(LedgerError::AliasTaken(_)) | Self::BadRequest { .. } => "bad_request_error",
-            Self::Ledger(_) => "ledger_unavailable",
+            Self::Ledger(_) | Self::Unrecorded(_) => "ledger_unavailable",
             Self::Tunnel(refused) => return refused.reason(),
             Self::UpgradeRequired => "upgrade_required",
             Self::Method { .. } => "method_not_allowed",
@@ -150,7 +154,9 @@ impl Refusal {
 
     fn param(&self) -> Option<&'static str> {
         match self {
-            Self::Refused(_) | Self::NoRoute(_) | Self::Ask(AskError::NoModel) => Some("model"),
+            Self::Refused(_) | Self::NoRoute(_) | Self::Ask(AskError::NoModel | AskError::ModelTooLong) => {
+                Some("model")
+            }
             Self::Denied(Denied::Unknown { .. }) => Some("key"),
             Self::Ledger(LedgerError::AliasTaken(_)) => Some("key_alias"),
             Self::BadRequest { param, .. } => *param,
