@@ -30,6 +30,8 @@ pub(crate) struct Attempt {
     is_mock: bool,
     meter: Option<Meter>,
     strips_usage: bool,
+    /// The client knows the answer's length: its last byte completes it, whatever it holds.
+    is_sized: bool,
     /// Why no answer came, and whether the provider may have charged for it all the same.
     unanswered: Option<(String, bool)>,
 }
@@ -48,7 +50,7 @@ impl Attempt {
         outgoing: &Outgoing,
         started_at: Timestamp,
     ) -> Self {
-        let user_agent = head.headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok());
+        let user_agent = head.headers.get(header::USER_AGENT);
         let entry = Entry {
             id: Uuid::now_v7(),
             kind: Kind::Call,
@@ -66,7 +68,7 @@ impl Attempt {
             started_at,
             first_byte_at: None,
             ended_at: started_at,
-            user_agent: user_agent.map(str::to_owned),
+            user_agent: user_agent.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned()),
             upstream_id: None,
             destination: None,
             bytes: None,
@@ -80,6 +82,7 @@ impl Attempt {
             is_mock: upstream.is_mock() || choice.deployment.mock_response.is_some(),
             meter: None,
             strips_usage: false,
+            is_sized: false,
             unanswered: None,
         }
     }
@@ -88,6 +91,7 @@ impl Attempt {
     pub(crate) fn answered(&mut self, reply: &Reply, ask: &Ask, strips_usage: bool) {
         self.note_status(reply.head.status);
         self.strips_usage = strips_usage;
+        self.is_sized = !strips_usage && reply.head.headers.contains_key(header::CONTENT_LENGTH);
         self.meter = Some(Meter::new(self.endpoint, reply.head.status, &reply.head.headers, ask.stream, strips_usage));
     }
 
@@ -133,6 +137,7 @@ impl Attempt {
             entry.model = model;
         }
         entry.upstream_id = reading.id;
+        entry.shorten();
         log(&entry);
         Some(slot.record(*entry))
     }
@@ -189,7 +194,7 @@ impl Tap for Attempt {
     }
 
     fn marks_its_end(&self) -> bool {
-        self.meter.as_ref().is_some_and(Meter::marks_its_end)
+        !self.is_sized && self.meter.as_ref().is_some_and(Meter::marks_its_end)
     }
 
     fn settle(&mut self, end: End) -> SettledReceipt {

@@ -9,6 +9,7 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper_util::service::TowerToHyperService;
 use jiff::Timestamp;
+use tokio::sync::Mutex;
 
 use crate::admin::{self, Admin, Peer};
 use crate::auth::Keyring;
@@ -108,6 +109,7 @@ pub(crate) async fn boot(config: Config) -> Result<Booted, BootError> {
         models: Arc::clone(&router),
         settings: config.settings.clone(),
         started_at: Timestamp::now(),
+        changing: Mutex::default(),
     });
     let gateway = Arc::new(Gateway {
         keyring,

@@ -7,17 +7,18 @@ use fleetgate_wire::endpoint::Endpoint;
 use fleetgate_wire::header as names;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request};
 use http_body_util::BodyExt;
+use hyper::body::Body as _;
 use jiff::Timestamp;
 
 use crate::admit::{Permit, admit_model};
-use crate::attempt::Attempt;
+use crate::attempt::{Attempt, SettledReceipt};
 use crate::auth::authenticate;
 use crate::boot::Gateway;
 use crate::dialect::Ask;
 use crate::front::{self, Answer, Intake};
 use crate::provider::{Client, ClientError, Outgoing, Reply, Upstream, answer_mock, shape};
-use crate::relay::{End, RelayBody, Tap, Unrecorded};
-use crate::respond::Refusal;
+use crate::relay::{End, RelayBody, Tap};
+use crate::respond::{Refusal, empty};
 use crate::route::{Choice, Group, NoRoute, Plan};
 
 /// The longest a provider's `retry-after` is waited for here; what takes longer is the client's decision.
@@ -48,10 +49,15 @@ pub(crate) async fn serve(gateway: &Arc<Gateway>, intake: Intake) -> Result<Answ
     };
     let body = front::read(&mut head.headers, body, gateway.config.max_request_bytes).await?;
     let ask = Ask::read(endpoint, body)?;
-    let group = gateway.router.find(&ask.model)?;
-    let deployments = group.choices.iter().map(|choice| &*choice.deployment);
-    let permit = admit_model(caller, &ask.model, &group.name, deployments)?;
-    let plan = gateway.router.plan(speaking(gateway, group, &ask)?);
+    let found = gateway.router.find(&ask.model);
+    let (resolved, choices) = match &found {
+        Ok(group) => (group.name.as_str(), group.choices.as_slice()),
+        // A key that is bound to some models does not learn which others there are.
+        Err(_) => (ask.model.as_str(), [].as_slice()),
+    };
+    let permit = admit_model(caller, &ask.model, resolved, choices.iter().map(|choice| &*choice.deployment))?;
+    let mut plan = gateway.router.plan(speaking(gateway, found?, &ask)?);
+    plan.choices.retain(|choice| speaks(gateway, choice, &ask));
     attempt_all(gateway, &permit, &ask, &head, plan, started_at).await
 }
 
@@ -69,7 +75,7 @@ fn check_method(head: &request::Parts) -> Result<(), Refusal> {
 fn speaking(gateway: &Gateway, mut group: Group, ask: &Ask) -> Result<Group, NoRoute> {
     let upstream = |choice: &Choice| gateway.upstream(choice.deployment.index);
     let all = group.choices.clone();
-    group.choices.retain(|choice| upstream(choice).is_some_and(|upstream| upstream.speaks(ask.endpoint)));
+    group.choices.retain(|choice| speaks(gateway, choice, ask));
     if !group.choices.is_empty() {
         return Ok(group);
     }
@@ -82,6 +88,10 @@ fn speaking(gateway: &Gateway, mut group: Group, ask: &Ask) -> Result<Group, NoR
         asked: format!("/v1{}", ask.endpoint.path()),
         spoken: known.first().map_or("/v1/chat/completions", |upstream| upstream.spoken()).to_owned(),
     })
+}
+
+fn speaks(gateway: &Gateway, choice: &Choice, ask: &Ask) -> bool {
+    gateway.upstream(choice.deployment.index).is_some_and(|upstream| upstream.speaks(ask.endpoint))
 }
 
 /// Tries the plan's choices until one answers with something worth passing on. Nothing is tried again once a byte has reached
@@ -99,28 +109,25 @@ async fn attempt_all(
     let mut started_at = started_at;
     for (number, choice) in tries.iter().enumerate() {
         let is_final = number + 1 == tries.len();
-        let Some(upstream) = gateway.upstream(choice.deployment.index).filter(|upstream| upstream.speaks(ask.endpoint))
-        else {
-            continue;
-        };
+        let Some(upstream) = gateway.upstream(choice.deployment.index) else { continue };
+        let same_next = tries.get(number + 1).is_some_and(|next| next.deployment.index == choice.deployment.index);
         let outgoing = shape(ask, head, choice, upstream, gateway.config.drop_params)?;
         let slot = gateway.ledger.reserve().await?;
         let mut attempt = Attempt::begin(gateway, slot, permit, ask, head, choice, upstream, &outgoing, started_at);
         match send(gateway, ask, choice, upstream, outgoing).await {
             Ok((reply, strip_usage)) if is_final || !is_retryable(reply.head.status) => {
                 attempt.answered(&reply, ask, strip_usage);
-                return Ok(relay(reply, attempt, patience(gateway, ask, choice)));
+                return relay(reply, attempt, patience(gateway, ask, choice)).await;
             }
             Ok((reply, _)) => {
-                let same_next = tries[number + 1].deployment.index == choice.deployment.index;
                 let pause = pause(&reply.head.headers, number, same_next);
-                attempt.failed(reply.head.status);
+                attempt.failed(reply.head.status).await?;
                 tokio::time::sleep(pause).await;
             }
             Err(error) => {
-                // The refusal is the answer now, and has its row before it goes out as every answer has.
                 attempt.unanswered(&error).await?;
                 last = Err(Refusal::Upstream { provider: upstream.provider(), source: error });
+                tokio::time::sleep(pause(&HeaderMap::new(), number, same_next)).await;
             }
         }
         started_at = Timestamp::now();
@@ -175,7 +182,7 @@ fn pause(headers: &HeaderMap, number: usize, same_next: bool) -> Duration {
     asked.unwrap_or(grown).min(LONGEST_WAIT)
 }
 
-fn relay(reply: Reply, attempt: Attempt, patience: Duration) -> Answer {
+async fn relay(reply: Reply, mut attempt: Attempt, patience: Duration) -> Result<Answer, Refusal> {
     let Reply { mut head, body } = reply;
     names::strip_hop_by_hop(&mut head.headers);
     for name in &PROVIDERS_OWN {
@@ -185,20 +192,25 @@ fn relay(reply: Reply, attempt: Attempt, patience: Duration) -> Answer {
         head.headers.remove(header::CONTENT_LENGTH);
     }
     attempt.label(&mut head.headers);
+    if body.is_end_stream() {
+        // The server never asks for a body that it knows to be empty, so the head itself waits for the row.
+        attempt.settle(End::Complete).await?;
+        return Ok(Answer::from_parts(head, empty(StatusCode::OK).into_body()));
+    }
     let body = RelayBody::new(body, attempt, patience);
-    Answer::from_parts(head, body.map_err(Into::into).boxed_unsync())
+    Ok(Answer::from_parts(head, body.map_err(Into::into).boxed_unsync()))
 }
 
-/// Ends an attempt that gave nothing to relay.
+/// Ends an attempt that gave nothing to relay. Its row is durable before anything is tried again or answered.
 impl Attempt {
-    fn failed(mut self, status: StatusCode) {
+    fn failed(mut self, status: StatusCode) -> SettledReceipt {
         self.note_status(status);
-        drop(self.settle(End::Complete));
+        self.settle(End::Complete)
     }
 
-    async fn unanswered(mut self, error: &ClientError) -> Result<(), Unrecorded> {
+    fn unanswered(mut self, error: &ClientError) -> SettledReceipt {
         self.note_error(error);
-        self.settle(End::Complete).await
+        self.settle(End::Complete)
     }
 }
 

@@ -55,7 +55,7 @@ pub enum Refusal {
     /// What cannot be written down must not be spent.
     #[error("{0}")]
     Ledger(#[from] LedgerError),
-    /// What could not be written down must not be answered.
+    /// What was spent could not be written down, and nothing of the answer had gone out.
     #[error(transparent)]
     Unrecorded(#[from] Unrecorded),
     /// No tunnel.
@@ -154,7 +154,9 @@ impl Refusal {
 
     fn param(&self) -> Option<&'static str> {
         match self {
-            Self::Refused(_) | Self::NoRoute(_) | Self::Ask(AskError::NoModel) => Some("model"),
+            Self::Refused(_) | Self::NoRoute(_) | Self::Ask(AskError::NoModel | AskError::ModelTooLong) => {
+                Some("model")
+            }
             Self::Denied(Denied::Unknown { .. }) => Some("key"),
             Self::Ledger(LedgerError::AliasTaken(_)) => Some("key_alias"),
             Self::BadRequest { param, .. } => *param,

@@ -12,7 +12,7 @@ use crate::auth::{Caller, Denied, authenticate};
 use crate::boot::Gateway;
 use crate::call::set;
 use crate::front::{Answer, TunnelIntake};
-use crate::ledger::{Entry, Kind, Slot, Status};
+use crate::ledger::{Entry, Kind, Receipt, Slot, Status};
 use crate::price::Cost;
 use crate::respond::{Refusal, empty};
 
@@ -24,33 +24,65 @@ pub(crate) async fn serve(gateway: &Arc<Gateway>, intake: TunnelIntake) -> Resul
     let TunnelIntake { request, authority, peer, started_at } = intake;
     let headers = request.headers();
     let caller = authenticate(headers, None, peer, &gateway.keyring, started_at).map_err(ask_for_credentials)?;
-    let user_agent = headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let user_agent = headers.get(header::USER_AGENT);
+    let user_agent = user_agent.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
     let permit = admit_tunnel(caller);
     let slot = gateway.ledger.reserve().await?;
-    let mut entry = entry(permit.caller().clone(), &authority, user_agent, started_at);
+    let mut row = Row::begin(slot, entry(permit.caller().clone(), &authority, user_agent, started_at));
     let opened = match gateway.dialer.open(&authority).await {
         Ok(opened) => opened,
         Err(refused) => {
-            entry.error = Some(refused.to_string());
-            record(slot, entry, Status::Refused);
+            row.entry().error = Some(refused.to_string());
+            if let Some(receipt) = row.end(Status::Refused) {
+                receipt.await?;
+            }
             return Err(refused.into());
         }
     };
-    entry.first_byte_at = Some(Timestamp::now());
+    row.entry().first_byte_at = Some(Timestamp::now());
     let mut answer = empty(StatusCode::OK);
-    set(answer.headers_mut(), names::REQUEST_ID, &entry.id.to_string());
+    set(answer.headers_mut(), names::REQUEST_ID, &row.entry().id.to_string());
     let client = hyper::upgrade::on(request);
+    let held = gateway.dialer.hold();
     tokio::spawn(async move {
-        match opened.relay(client).await {
-            Some(report) => {
-                entry.bytes = Some((report.up, report.down));
-                record(slot, entry, Status::Tunnel(report.end.word()));
-            }
-            // The client left before it heard that the tunnel stands.
-            None => record(slot, entry, Status::ClientGone),
+        // `None`: the client left before it heard that the tunnel stands.
+        if let Some(report) = opened.relay(client).await {
+            row.entry().bytes = Some((report.up, report.down));
+            drop(row.end(Status::Tunnel(report.end.word())));
         }
+        drop(row);
+        // Only now may the ledger be closed.
+        drop(held);
     });
     Ok(answer)
+}
+
+/// A tunnel's row to be. Dropped without an end, it says that the client went away.
+struct Row {
+    slot: Option<Slot>,
+    entry: Box<Entry>,
+}
+
+impl Row {
+    fn begin(slot: Slot, entry: Entry) -> Self {
+        Self { slot: Some(slot), entry: Box::new(entry) }
+    }
+
+    fn entry(&mut self) -> &mut Entry {
+        &mut self.entry
+    }
+
+    /// Hands the row over, once.
+    fn end(&mut self, status: Status) -> Option<Receipt> {
+        let slot = self.slot.take()?;
+        Some(record(slot, Entry::clone(&self.entry), status))
+    }
+}
+
+impl Drop for Row {
+    fn drop(&mut self) {
+        drop(self.end(Status::ClientGone));
+    }
 }
 
 /// 407 makes programs send the credentials that they have; other denials are final.
@@ -86,9 +118,10 @@ fn entry(caller: Caller, authority: &str, user_agent: Option<String>, started_at
     }
 }
 
-fn record(slot: Slot, mut entry: Entry, status: Status) {
+fn record(slot: Slot, mut entry: Entry, status: Status) -> Receipt {
     entry.status = status;
     entry.ended_at = Timestamp::now();
+    entry.shorten();
     tracing::info!(
         target: "tunnel",
         id = %entry.id,
@@ -101,5 +134,5 @@ fn record(slot: Slot, mut entry: Entry, status: Status) {
         bytes = ?entry.bytes,
         "tunnel"
     );
-    drop(slot.record(entry));
+    slot.record(entry)
 }

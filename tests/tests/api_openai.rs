@@ -307,3 +307,35 @@ async fn health_needs_no_key() {
     assert!(alive.text().contains("I'm alive!"), "{}", alive.text());
     gw.get("/health/readiness").send().await.expect(200);
 }
+
+#[tokio::test]
+async fn a_deployment_of_weight_0_is_parked_until_the_others_fail() {
+    let (used, parked) = (Upstream::start().await, Upstream::start().await);
+    let gw = Gateway::start(|c| {
+        c.deployment("gpt-x", "openai/gpt-x", &parked, &json!({"weight": 0})).deployment(
+            "gpt-x",
+            "openai/gpt-x",
+            &used,
+            &json!({"weight": 1}),
+        )
+    })
+    .await;
+    let call = || gw.post("/v1/chat/completions").bearer(MASTER_KEY).json(&chat_request("gpt-x")).send();
+    for _ in 0..12 {
+        call().await.expect(200);
+    }
+    assert_eq!((used.requests().len(), parked.requests().len()), (12, 0));
+    used.reply(Reply::literal(503, "{}"));
+    call().await.expect(200);
+    assert_eq!(parked.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn a_models_name_of_any_length_does_not_fill_rows_and_answers() {
+    let upstream = Upstream::start().await;
+    let gw = Gateway::start(|c| c.model("*", &upstream)).await;
+    let call = |model: &str| gw.post("/v1/chat/completions").bearer(MASTER_KEY).json(&chat_request(model)).send();
+    let refused = call(&"m".repeat(100_000)).await.expect(400);
+    assert!(refused.body.len() < 1000 && gw.rows().await.is_empty());
+    call(&"m".repeat(300)).await.expect(200);
+}

@@ -265,3 +265,27 @@ async fn curl_goes_through_the_sidecar_to_a_tls_server() {
     assert!(String::from_utf8_lossy(&output.stdout).contains("2095"));
     assert!(!server.only_request().everything().contains(&key), "the key stays between sidecar and gateway");
 }
+
+#[tokio::test]
+async fn a_client_that_leaves_while_the_destination_is_dialled_leaves_a_row() {
+    // A full backlog: the kernel answers no further connection, so dialling takes its time.
+    let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+    socket.bind("127.0.0.1:0".parse().expect("an address")).expect("a free port");
+    let full = socket.listen(1).expect("it listens");
+    let address = full.local_addr().expect("it is bound");
+    let mut filling = Vec::new();
+    while let Ok(Ok(stream)) =
+        tokio::time::timeout(std::time::Duration::from_millis(200), tokio::net::TcpStream::connect(address)).await
+    {
+        filling.push(stream);
+    }
+    let gw = Gateway::start(|c| c.tunnels_to_loopback(&[address.port()])).await;
+    let mut client = tokio::net::TcpStream::connect(gw.address()).await.expect("the gateway listens");
+    let headers = authorization(MASTER_KEY);
+    let request = format!("CONNECT {address} HTTP/1.1\r\nHost: {address}\r\n{headers}\r\n");
+    client.write_all(request.as_bytes()).await.expect("the gateway reads");
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    drop(client);
+    let row = tunnel_row(&gw).await;
+    assert_eq!((row.status.as_str(), row.destination), ("client_gone", Some(address.to_string())));
+}

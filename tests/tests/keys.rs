@@ -221,3 +221,77 @@ async fn curl_without_a_content_type_is_understood() {
     let answer = fleetgate_tests::client::raw(gw.address(), request.as_bytes()).await;
     assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("vk-curl"), "{answer}");
 }
+
+#[tokio::test]
+async fn many_changes_at_once_are_all_made_and_all_in_force() {
+    let upstream = Upstream::start().await;
+    let gw = gateway(&upstream).await;
+    let one = gw.key(&json!({"key_alias": "one"})).await;
+    let mut others = Vec::new();
+    for number in 0..8 {
+        others.push(gw.key(&json!({"key_alias": format!("other-{number}")})).await);
+    }
+    let mut changes = tokio::task::JoinSet::new();
+    for (number, other) in others.iter().enumerate() {
+        let field = format!("field_{number}");
+        changes.spawn(gw.post("/key/update").bearer(MASTER_KEY).json(&json!({"key": one, field: number})).send());
+        changes.spawn(gw.post("/key/block").bearer(MASTER_KEY).json(&json!({"key": other})).send());
+    }
+    for answer in changes.join_all().await {
+        answer.expect(200);
+    }
+    let info = gw.admin_get(&format!("/key/info?key={one}")).await;
+    for (number, other) in others.iter().enumerate() {
+        assert_eq!(info["info"][format!("field_{number}")], number, "a change was overwritten: {info}");
+        chat(&gw, other, "gpt-x").await.expect(401);
+    }
+}
+
+#[tokio::test]
+async fn a_key_cannot_take_the_name_of_another() {
+    let upstream = Upstream::start().await;
+    let gw = gateway(&upstream).await;
+    let (one, _) = (gw.key(&json!({"key_alias": "one"})).await, gw.key(&json!({"key_alias": "two"})).await);
+    let update = |body: Value| gw.post("/key/update").bearer(MASTER_KEY).json(&body).send();
+    let taken = update(json!({"key": one, "key_alias": "two"})).await.expect(400);
+    assert_eq!(taken.json()["error"]["param"], "key_alias", "{}", taken.text());
+    assert_eq!(gw.admin_get(&format!("/key/info?key={one}")).await["info"]["key_alias"], "one");
+    update(json!({"key": one, "key_alias": "one"})).await.expect(200);
+    let unknown = gw.post("/key/delete").bearer(MASTER_KEY).json(&json!({"keys": [one, "sk-unknown-key-0001"]}));
+    unknown.send().await.expect(404);
+    chat(&gw, &one, "gpt-x").await.expect(200);
+    let listed = gw.admin_get("/key/list?return_full_object=True").await;
+    assert_eq!(listed["keys"][0]["key_alias"], "two", "{listed}");
+}
+
+#[tokio::test]
+async fn a_key_sees_the_models_that_it_may_call_and_no_others() {
+    let upstream = Upstream::start().await;
+    let gw = Gateway::start(|c| {
+        c.model("gpt-x", &upstream).entry(json!({
+            "model_name": "gpt-beta",
+            "litellm_params": {"model": "openai/gpt-beta", "api_base": upstream.base(), "api_key": PROVIDER_KEY},
+            "model_info": {"access_groups": ["beta"]},
+        }))
+    })
+    .await;
+    for (models, seen) in [
+        (json!(["beta"]), vec!["gpt-beta"]),
+        (json!(["all-team-models"]), vec!["gpt-x", "gpt-beta"]),
+        (json!(["gpt-x"]), vec!["gpt-x"]),
+        (json!(["gone"]), vec![]),
+    ] {
+        let key = gw.key(&json!({"models": models})).await;
+        let list = gw.get("/v1/models").bearer(&key).send().await.expect(200).json();
+        let names: Vec<&str> = list["data"].as_array().into_iter().flatten().filter_map(|m| m["id"].as_str()).collect();
+        assert_eq!(names, seen, "{models}");
+        for model in ["gpt-x", "gpt-beta"] {
+            let reached = seen.contains(&model);
+            chat(&gw, &key, model).await.expect(if reached { 200 } else { 403 });
+            let one = gw.get(&format!("/v1/models/{model}")).bearer(&key).send().await;
+            one.expect(if reached { 200 } else { 404 });
+        }
+        // Nor does it learn which names there are.
+        chat(&gw, &key, "no-such-model").await.expect(if models == json!(["all-team-models"]) { 400 } else { 403 });
+    }
+}

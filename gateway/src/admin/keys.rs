@@ -55,8 +55,8 @@ pub(super) struct ListQuery {
     key_hash: Option<String>,
     user_id: Option<String>,
     team_id: Option<String>,
-    #[serde(default)]
-    return_full_object: bool,
+    #[serde(default, deserialize_with = "super::switch")]
+    return_full_object: Option<bool>,
 }
 
 pub(super) async fn generate(
@@ -72,6 +72,7 @@ pub(super) async fn generate(
         Some(key) => key,
         None => VirtualKey::mint().map_err(|error| bad(format!("no randomness to make a key of: {error}"), None))?,
     };
+    let _changing = admin.changing.lock().await;
     if admin.keyring.get(&key.hash()).is_some() || admin.keyring.is_master(&key.hash()) {
         return Err(bad("this key exists already".into(), Some("key")).into());
     }
@@ -143,7 +144,7 @@ pub(super) async fn list(
     let total = records.len();
     let mut keys = Vec::new();
     for record in records.into_iter().skip((page - 1).saturating_mul(size)).take(size) {
-        keys.push(match query.return_full_object {
+        keys.push(match query.return_full_object.unwrap_or(false) {
             true => admin.show_with_spend(&record).await?.into(),
             false => Value::from(record.token.to_string()),
         });
@@ -161,6 +162,7 @@ pub(super) async fn update(
 ) -> Handled {
     admin.administrator(peer, &headers)?;
     let request = KeyRequest::read(&body)?;
+    let _changing = admin.changing.lock().await;
     let mut record = KeyRecord::clone(&*admin.named(&request)?);
     request.apply(&mut record, Timestamp::now())?;
     admin.store(&record).await?;
@@ -190,6 +192,7 @@ async fn set_blocked(
     blocked: bool,
 ) -> Handled {
     admin.administrator(peer, &headers)?;
+    let _changing = admin.changing.lock().await;
     let mut record = KeyRecord::clone(&*admin.named(&KeyRequest::read(body)?)?);
     record.blocked = blocked;
     record.updated_at = Timestamp::now();
@@ -211,6 +214,7 @@ pub(super) async fn delete(
             bad("name what to delete: {\"keys\": [...]} or {\"key_aliases\": [...]}".into(), Some("keys")).into()
         );
     }
+    let _changing = admin.changing.lock().await;
     let mut hashes = Vec::new();
     for key in &keys {
         hashes.push(admin.find(&hash_of(key))?.token);

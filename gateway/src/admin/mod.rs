@@ -17,6 +17,8 @@ use axum::extract::Request;
 use axum::response::Response;
 use axum::routing::{get, post};
 use jiff::Timestamp;
+use serde::{Deserialize, Deserializer};
+use tokio::sync::Mutex;
 
 pub use caller::Peer;
 
@@ -39,6 +41,8 @@ pub struct Admin {
     pub settings: Vec<Setting>,
     /// When this process started.
     pub started_at: Timestamp,
+    /// Held while a key is changed: the change is made to the newest record, and the newest snapshot is the last one put in place.
+    pub changing: Mutex<()>,
 }
 
 /// What a handler gives back.
@@ -85,6 +89,16 @@ pub fn router(admin: Admin) -> Router {
 
 async fn no_such_path(request: Request) -> Refused {
     Refusal::NoSuchPath(request.uri().path().to_owned()).into()
+}
+
+/// A truth value in a query, in all the forms that Python's and JavaScript's clients write.
+fn switch<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<bool>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    match text.to_ascii_lowercase().as_str() {
+        "true" | "1" | "yes" | "on" => Ok(Some(true)),
+        "false" | "0" | "no" | "off" => Ok(Some(false)),
+        _ => Err(serde::de::Error::custom(format!("{text:?} is neither true nor false"))),
+    }
 }
 
 fn json(value: &serde_json::Value) -> Response {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::caller::Peer;
 use super::{Admin, Handled, json as answer};
-use crate::admit::admits;
+use crate::admit::reaches;
 use crate::auth::CallerKey;
 use crate::respond::Refusal;
 
@@ -37,8 +37,8 @@ pub(super) async fn one(
     headers: HeaderMap,
     Path(id): Path<String>,
 ) -> Handled {
-    let is_listed = admin.names(peer, &headers)?.contains(&id);
-    if !is_listed && admin.models.find(&id).is_err() {
+    let caller = admin.caller(peer, &headers)?;
+    if !admin.is_reached(&caller.key, &id) {
         return Err(Refusal::NotFound(format!("no model {id}; GET /v1/models lists what there is")).into());
     }
     let item = if headers.contains_key("anthropic-version") { anthropic_item(&id) } else { openai_item(&id) };
@@ -49,18 +49,22 @@ impl Admin {
     /// The public names that the caller's key may use. Wildcards are no models and are not listed.
     fn names(&self, peer: Peer, headers: &HeaderMap) -> Result<Vec<String>, Refusal> {
         let caller = self.caller(peer, headers)?;
-        let allowed = match &caller.key {
-            CallerKey::Virtual(record) => record.models.clone(),
-            CallerKey::Master => Vec::new(),
-        };
         let deployments = self.models.deployments().iter().map(|deployment| deployment.model_name.clone());
         let mut names: Vec<String> = deployments.chain(self.models.aliases().keys().cloned()).collect();
-        names.retain(|name| {
-            !name.contains('*') && (allowed.is_empty() || allowed.iter().any(|glob| admits(glob, name)))
-        });
         let mut seen = std::collections::HashSet::new();
-        names.retain(|name| seen.insert(name.clone()));
+        names.retain(|name| !name.contains('*') && seen.insert(name.clone()));
+        names.retain(|name| self.is_reached(&caller.key, name));
         Ok(names)
+    }
+
+    /// Whether a call of this model with this key would be served.
+    fn is_reached(&self, key: &CallerKey, name: &str) -> bool {
+        let Ok(group) = self.models.find(name) else { return false };
+        let deployments = group.choices.iter().map(|choice| &*choice.deployment);
+        match key {
+            CallerKey::Virtual(record) => reaches(&record.models, name, &group.name, deployments),
+            CallerKey::Master => true,
+        }
     }
 }
 

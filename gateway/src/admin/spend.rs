@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json};
 use super::caller::Peer;
 use super::key_request::bad;
 use super::{Admin, Handled, json as answer};
-use crate::ledger::Filter;
+use crate::ledger::{DaySpend, Filter};
 use crate::respond::Refusal;
 use fleetgate_wire::virtual_key::KeyHash;
 
@@ -30,6 +30,7 @@ pub(super) struct SpendQuery {
     request_id: Option<String>,
     start_date: Option<String>,
     end_date: Option<String>,
+    #[serde(default, deserialize_with = "super::switch")]
     summarize: Option<bool>,
 }
 
@@ -58,10 +59,10 @@ pub(super) async fn logs(
         ..Filter::default()
     };
     let dated = filter.since.is_some() || filter.until.is_some();
-    let rows = admin.ledger.rows(&filter).await?;
-    if by_dates_only && dated && query.summarize.unwrap_or(true) {
-        return Ok(answer(&summarize(&rows)));
+    if by_dates_only && dated && query.summarize != Some(false) {
+        return Ok(answer(&summarize(&admin.ledger.spend_by_day(filter.since, filter.until).await?)));
     }
+    let rows = admin.ledger.rows(&filter).await?;
     Ok(answer(&rows.iter().map(litellm_row).collect()))
 }
 
@@ -137,7 +138,7 @@ fn call_type(endpoint: &str) -> &str {
 }
 
 /// `[{"startTime": day, "spend": x, "<key hash>": x, "users": {…}, "models": {…}}]`
-fn summarize(rows: &[Row]) -> Value {
+fn summarize(rows: &[DaySpend]) -> Value {
     #[derive(Default)]
     struct Day {
         spend: NanoDollars,
@@ -147,11 +148,11 @@ fn summarize(rows: &[Row]) -> Value {
     }
     let mut days: BTreeMap<&str, Day> = BTreeMap::new();
     for row in rows {
-        let day = days.entry(row.started_at.get(..10).unwrap_or_default()).or_default();
-        let cost = NanoDollars(row.cost_nanousd.unwrap_or(0));
+        let day = days.entry(&row.day).or_default();
+        let cost = NanoDollars(row.cost_nanousd);
         day.spend += cost;
         *day.keys.entry(row.key_hash.clone()).or_default() += cost;
-        *day.users.entry(row.user.clone().unwrap_or_default()).or_default() += cost;
+        *day.users.entry(row.user.clone()).or_default() += cost;
         *day.models.entry(row.model.clone()).or_default() += cost;
     }
     let dollars = |sums: BTreeMap<String, NanoDollars>| -> Map<String, Value> {

@@ -47,19 +47,29 @@ pub fn admit_model<'a>(
     deployments: impl Iterator<Item = &'a Deployment>,
 ) -> Result<Permit, Refused> {
     let CallerKey::Virtual(record) = &caller.key else { return Ok(Permit { caller }) };
+    if reaches(&record.models, model, resolved, deployments) {
+        return Ok(Permit { caller });
+    }
+    let (alias, allowed) = (caller.key.alias().to_owned(), record.models.join(", "));
+    Err(Refused::Model { alias, allowed, model: model.to_owned() })
+}
+
+/// Whether a key's list of models holds a model: by its name, by the name it resolves to, or by an access group of one of the
+/// deployments behind it.
+pub fn reaches<'a>(
+    allowed: &[String],
+    model: &str,
+    resolved: &str,
+    deployments: impl Iterator<Item = &'a Deployment>,
+) -> bool {
     let allows_all = |entry: &str| matches!(entry, "*" | "all-proxy-models" | "all-team-models");
-    let allowed = &record.models;
     if allowed.is_empty()
         || allowed.iter().any(|entry| allows_all(entry) || admits(entry, model) || admits(entry, resolved))
     {
-        return Ok(Permit { caller });
+        return true;
     }
     let groups = deployments.filter_map(|deployment| deployment.model_info.get("access_groups")?.as_array());
-    if groups.flatten().filter_map(|group| group.as_str()).any(|group| allowed.iter().any(|entry| entry == group)) {
-        return Ok(Permit { caller });
-    }
-    let (alias, allowed) = (caller.key.alias().to_owned(), allowed.join(", "));
-    Err(Refused::Model { alias, allowed, model: model.to_owned() })
+    groups.flatten().filter_map(|group| group.as_str()).any(|group| allowed.iter().any(|entry| entry == group))
 }
 
 /// Admits a tunnel. Where it may lead is the dialer's question.
@@ -69,8 +79,7 @@ pub fn admit_tunnel(caller: Caller) -> Permit {
 }
 
 /// Whether a glob, in which `*` stands for any text, matches the whole name.
-#[must_use]
-pub fn admits(glob: &str, name: &str) -> bool {
+fn admits(glob: &str, name: &str) -> bool {
     let Some((head, rest)) = glob.split_once('*') else { return glob == name };
     let Some(mut name) = name.strip_prefix(head) else { return false };
     let mut pieces: Vec<&str> = rest.split('*').collect();

@@ -30,7 +30,13 @@ pub enum AskError {
     /// There is no `model`, or it is no text.
     #[error("the request names no model: set \"model\" to one that GET /v1/models lists")]
     NoModel,
+    /// Longer than any name of a model; answers, headers and rows would bear it.
+    #[error("the request's model has more than {LONGEST_MODEL} characters")]
+    ModelTooLong,
 }
+
+/// In bytes. The longest real names (with a path, a revision and a region) stay below 200.
+const LONGEST_MODEL: usize = 512;
 
 #[derive(serde::Deserialize)]
 struct StreamOptions {
@@ -48,6 +54,9 @@ impl Ask {
         let model: String = fields.read("model").ok_or(AskError::NoModel)?;
         if model.is_empty() {
             return Err(AskError::NoModel);
+        }
+        if model.len() > LONGEST_MODEL {
+            return Err(AskError::ModelTooLong);
         }
         let stream = fields.read("stream").unwrap_or(false);
         let wants_usage =

@@ -45,6 +45,12 @@ impl SseSplitter {
         }
     }
 
+    /// The beginning of an event whose end has not come yet.
+    #[must_use]
+    pub fn begun(&self) -> &[u8] {
+        &self.pending
+    }
+
     /// What is left when the stream ended: an event without its end, or nothing.
     pub fn finish(&mut self) -> Bytes {
         self.searched = 0;

@@ -90,6 +90,12 @@ pub struct Dialer {
     stopping: watch::Sender<()>,
 }
 
+/// A tunnel whose row is not handed over yet.
+#[derive(Debug)]
+pub struct Hold {
+    _receiver: watch::Receiver<()>,
+}
+
 /// A destination that answered, before the client was told.
 #[derive(Debug)]
 pub struct Opened {
@@ -125,6 +131,12 @@ impl Dialer {
         let _harmless = stream.set_nodelay(true);
         let limits = TunnelLimits { idle: self.settings.idle, ..TunnelLimits::default() };
         Ok(Opened { stream, limits, stop: self.stopping.subscribe(), _place: place })
+    }
+
+    /// Keeps [`Dialer::stop`] waiting until it is dropped.
+    #[must_use]
+    pub fn hold(&self) -> Hold {
+        Hold { _receiver: self.stopping.subscribe() }
     }
 
     /// Ends all tunnels and waits until their rows are handed over.

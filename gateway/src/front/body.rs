@@ -56,7 +56,7 @@ pub async fn read(headers: &mut HeaderMap, body: Incoming, limit: usize) -> Resu
         },
     };
     let Some(encoding) = headers.remove(header::CONTENT_ENCODING) else { return Ok(bytes) };
-    match encoding.as_bytes() {
+    match encoding.as_bytes().to_ascii_lowercase().as_slice() {
         b"identity" => Ok(bytes),
         b"gzip" => decode("gzip", flate2::read::MultiGzDecoder::new(&bytes[..]), limit),
         b"zstd" => {

@@ -99,14 +99,33 @@ impl Listener {
     }
 }
 
-/// Serves until `stop` resolves, then lets the requests under way finish for up to 30 seconds.
+/// How far the end has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Stage {
+    Serving,
+    /// Requests under way may finish.
+    Draining,
+    /// What is left is dropped, and so writes its row.
+    Cutting,
+}
+
+/// Serves until `stop` resolves, then lets the requests under way finish for up to 30 seconds and cuts the others. When it
+/// returns, no request is left.
 pub async fn serve<H, F>(listeners: Vec<Listener>, handle: H, stop: impl Future<Output = ()>)
 where
     H: Fn(Request<Incoming>, SocketAddr) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Answer> + Send + 'static,
 {
+    serve_and_drain(listeners, handle, stop, DRAIN).await;
+}
+
+async fn serve_and_drain<H, F>(listeners: Vec<Listener>, handle: H, stop: impl Future<Output = ()>, drain: Duration)
+where
+    H: Fn(Request<Incoming>, SocketAddr) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Answer> + Send + 'static,
+{
     // Every connection holds a receiver: `closed` resolves when the last one is gone.
-    let (stopping, watch) = watch::channel(());
+    let (stopping, watch) = watch::channel(Stage::Serving);
     let accepting: Vec<_> =
         listeners.into_iter().map(|listener| tokio::spawn(accept(listener, handle.clone(), watch.clone()))).collect();
     drop(watch);
@@ -114,13 +133,15 @@ where
     for task in accepting {
         task.abort();
     }
-    stopping.send_replace(());
-    if tokio::time::timeout(DRAIN, stopping.closed()).await.is_err() {
-        tracing::warn!(seconds = DRAIN.as_secs(), "connections were still busy at the end of the drain and are cut");
+    stopping.send_replace(Stage::Draining);
+    if tokio::time::timeout(drain, stopping.closed()).await.is_err() {
+        tracing::warn!(seconds = drain.as_secs(), "connections were still busy at the end of the drain and are cut");
+        stopping.send_replace(Stage::Cutting);
+        stopping.closed().await;
     }
 }
 
-async fn accept<H, F>(listener: Listener, handle: H, stopping: watch::Receiver<()>)
+async fn accept<H, F>(listener: Listener, handle: H, stopping: watch::Receiver<Stage>)
 where
     H: Fn(Request<Incoming>, SocketAddr) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Answer> + Send + 'static,
@@ -138,7 +159,7 @@ where
     }
 }
 
-async fn serve_connection<H, F>(stream: TcpStream, peer: SocketAddr, handle: H, mut stopping: watch::Receiver<()>)
+async fn serve_connection<H, F>(stream: TcpStream, peer: SocketAddr, handle: H, mut stopping: watch::Receiver<Stage>)
 where
     H: Fn(Request<Incoming>, SocketAddr) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Answer> + Send + 'static,
@@ -158,12 +179,67 @@ where
     let mut connection = pin!(connection);
     let result = tokio::select! {
         result = connection.as_mut() => result,
-        _ = stopping.changed() => {
+        () = reached(&mut stopping, Stage::Draining) => {
             connection.as_mut().graceful_shutdown();
-            connection.await
+            tokio::select! {
+                result = connection.as_mut() => result,
+                () = reached(&mut stopping, Stage::Cutting) => return,
+            }
         }
     };
     if let Err(error) = result {
         tracing::debug!(%peer, %error, "connection ended");
+    }
+}
+
+async fn reached(stopping: &mut watch::Receiver<Stage>, stage: Stage) {
+    // The sender outlives every connection; were it gone, there would be nothing left to serve.
+    drop(stopping.wait_for(|now| *now >= stage).await);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use http_body_util::{BodyExt, Empty};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::sync::Notify;
+
+    use super::*;
+
+    struct Dropped(Arc<AtomicBool>);
+
+    impl Drop for Dropped {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::SeqCst);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_request_that_outlasts_the_drain_is_dropped_before_serving_ends() {
+        let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let mut client = TcpStream::connect(listener.address()).await.unwrap();
+        let (dropped, arrived, stop) =
+            (Arc::new(AtomicBool::new(false)), Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let guard = Arc::clone(&dropped);
+        let (came, stopped) = (Arc::clone(&arrived), Arc::clone(&stop));
+        let handle = move |_, _| {
+            let guard = Dropped(Arc::clone(&guard));
+            came.notify_one();
+            async move {
+                std::future::pending::<()>().await;
+                drop(guard);
+                Response::new(Empty::new().map_err(|never| match never {}).boxed_unsync())
+            }
+        };
+        let stopping = async move { stopped.notified().await };
+        let serving = tokio::spawn(serve_and_drain(vec![listener], handle, stopping, Duration::from_millis(50)));
+        client.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+        arrived.notified().await;
+        stop.notify_one();
+        tokio::time::timeout(Duration::from_secs(10), serving).await.unwrap().unwrap();
+        assert!(dropped.load(Ordering::SeqCst), "its row would come after the ledger was closed");
+        assert!(matches!(client.read(&mut [0; 8]).await, Ok(0) | Err(_)));
     }
 }

@@ -105,7 +105,21 @@ impl Status {
     }
 }
 
+/// Texts that come from clients and providers are kept up to so many characters.
+const LONGEST_TEXT: usize = 512;
+
 impl Entry {
+    /// Cuts what strangers wrote to a length that a row can bear.
+    pub fn shorten(&mut self) {
+        let texts = [&mut self.model_requested, &mut self.model];
+        let optional = [&mut self.error, &mut self.user_agent, &mut self.upstream_id, &mut self.destination];
+        for text in texts.into_iter().chain(optional.into_iter().flatten()) {
+            if let Some((end, _)) = text.char_indices().nth(LONGEST_TEXT) {
+                text.truncate(end);
+            }
+        }
+    }
+
     /// Who counted the tokens.
     #[must_use]
     pub fn usage_source(&self) -> &'static str {

@@ -1,8 +1,8 @@
 //! Virtual keys at rest.
 
 use fleetgate_wire::virtual_key::KeyHash;
-use sqlx::Row as _;
 use sqlx::sqlite::SqliteConnection;
+use sqlx::{Connection, Row as _};
 
 use super::{Ledger, LedgerError};
 use crate::auth::KeyRecord;
@@ -28,11 +28,12 @@ impl KeyChange {
                 put(sql, &record, connection).await
             }
             Self::Delete(hashes) => {
+                let mut all = connection.begin().await?;
                 for hash in hashes {
                     let delete = sqlx::query("DELETE FROM virtual_key WHERE hash = ?").bind(hash.to_string());
-                    delete.execute(&mut *connection).await?;
+                    delete.execute(&mut *all).await?;
                 }
-                Ok(())
+                all.commit().await
             }
         }
     }
@@ -88,7 +89,11 @@ impl Ledger {
     async fn change_key(&self, change: KeyChange, alias: Option<String>) -> Result<(), LedgerError> {
         self.writer.change_key(change).await.map_err(|error| match error.as_database_error() {
             Some(cause) if cause.is_unique_violation() => LedgerError::AliasTaken(alias.unwrap_or_default()),
-            _ => self.unavailable(&error),
+            // While rows cannot be written, nothing else is tried.
+            _ => match self.trouble() {
+                Some(cause) => self.unavailable(&cause),
+                None => self.unavailable(&error),
+            },
         })
     }
 }

@@ -16,7 +16,7 @@ use sqlx::{ConnectOptions, Connection, SqlitePool};
 use crate::config::Durability;
 
 pub use entry::{Entry, Kind, Status};
-pub use query::{Filter, KeySpend};
+pub use query::{DaySpend, Filter, KeySpend};
 pub use writer::{Receipt, Slot};
 
 /// The first SQLite whose WAL cannot lose a reset log (sqlite.org/releaselog/3_51_3.html).
@@ -93,6 +93,7 @@ impl Ledger {
             })
             .busy_timeout(BUSY_TIMEOUT)
             .disable_statement_logging();
+        restrict_to_owner(path);
         let mut connection = options.connect().await.map_err(failed)?;
         let version: String =
             sqlx::query_scalar("SELECT sqlite_version()").fetch_one(&mut connection).await.map_err(failed)?;
@@ -101,7 +102,6 @@ impl Ledger {
         }
         let migrated = sqlx::migrate!("migrations/sqlite").run(&mut connection).await;
         migrated.map_err(|error| failed(error.into()))?;
-        restrict_to_owner(path);
         connection.ping().await.map_err(failed)?;
 
         let readers = SqlitePoolOptions::new().max_connections(READERS).min_connections(0);
@@ -149,13 +149,26 @@ fn parse_version(text: &str) -> (u32, u32, u32) {
     (next(), next(), next())
 }
 
-/// The ledger names hosts, workloads and habits: nobody else on the machine needs to read it.
+/// The ledger names hosts, workloads and habits: nobody else on the machine needs to read it. Done before SQLite opens the file,
+/// because its `-wal` and `-shm` get the file's own permissions when they are made.
 fn restrict_to_owner(path: &Path) {
     #[cfg(unix)]
     {
-        use std::os::unix::fs::PermissionsExt;
-        if let Err(error) = std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)) {
-            tracing::warn!(path = %path.display(), %error, "cannot make the ledger private to its owner");
+        use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+        // A file that cannot be made is reported by SQLite, in its own words.
+        drop(std::fs::OpenOptions::new().create(true).append(true).mode(0o600).open(path));
+        for suffix in ["", "-wal", "-shm"] {
+            let mut file = path.as_os_str().to_owned();
+            file.push(suffix);
+            match std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    tracing::warn!(path = %path.display(), %error, "cannot make the ledger private to its owner");
+                }
+                _ => {}
+            }
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

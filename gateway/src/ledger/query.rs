@@ -37,7 +37,48 @@ pub struct KeySpend {
     pub last_active: Option<Timestamp>,
 }
 
+/// What one key spent on one model for one user in one day.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DaySpend {
+    /// The day in UTC, as `YYYY-MM-DD`.
+    pub day: String,
+    /// The key, by the hash in its rows.
+    pub key_hash: String,
+    /// The user.
+    pub user: String,
+    /// The model that answered.
+    pub model: String,
+    /// Known cost in nano-dollars.
+    pub cost_nanousd: i64,
+}
+
 impl Ledger {
+    /// What was spent on calls in each of the days, summed by the database: there may be millions of rows.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub async fn spend_by_day(
+        &self,
+        since: Option<Timestamp>,
+        until: Option<Timestamp>,
+    ) -> Result<Vec<DaySpend>, LedgerError> {
+        let sql = "SELECT strftime('%Y-%m-%d', started_at / 1000000, 'unixepoch') AS day, key_hash, coalesce(user_id, ''), model, \
+                   coalesce(sum(cost_nanousd), 0) FROM entry \
+                   WHERE kind = 'call' AND started_at >= ? AND started_at < ? GROUP BY 1, 2, 3, 4 ORDER BY 1";
+        let since = since.map_or(i64::MIN, Timestamp::as_microsecond);
+        let until = until.map_or(i64::MAX, Timestamp::as_microsecond);
+        let rows = sqlx::query(sql).bind(since).bind(until).fetch_all(&self.readers).await;
+        let rows = rows.map_err(|error| self.unavailable(&error))?;
+        let day = |row: &SqliteRow| DaySpend {
+            day: row.get(0),
+            key_hash: row.get(1),
+            user: row.get(2),
+            model: row.get(3),
+            cost_nanousd: row.get(4),
+        };
+        Ok(rows.iter().map(day).collect())
+    }
+
     /// Rows, newest first.
     ///
     /// # Errors

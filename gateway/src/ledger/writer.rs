@@ -29,6 +29,8 @@ const GATHER_TURNS: usize = 8;
 const STATEMENT_SIZES: [usize; 3] = [64, 8, 1];
 /// How long to wait before a failed write is tried again.
 const RETRY: Duration = Duration::from_millis(500);
+/// How often that is done once the process ends: it must end.
+const LAST_TRIES: u32 = 10;
 
 /// The queue's end that the rest of the gateway holds.
 #[derive(Debug)]
@@ -94,6 +96,10 @@ impl Writer {
             return Err(trouble);
         }
         let place = Arc::clone(&self.places).acquire_owned().await.map_err(|error| error.to_string())?;
+        // The wait for a place may have been long.
+        if let Some(trouble) = self.trouble() {
+            return Err(trouble);
+        }
         Ok(Slot { queue: self.queue.clone(), place })
     }
 
@@ -135,7 +141,8 @@ async fn run(
             }
         }
         if !rows.is_empty() {
-            write_until_done(&mut connection, rows, &trouble, &path).await;
+            let group = Group::new(rows, open);
+            open = group.write(&mut connection, &mut jobs, &trouble, &path).await;
         }
     }
     let _best_effort = connection.close().await;
@@ -156,34 +163,81 @@ async fn gather(jobs: &mut mpsc::UnboundedReceiver<Job>, group: &mut Vec<Job>, p
     }
 }
 
-/// Writes a group; when that fails, tells those who wait (their answers must not end), then tries again until it succeeds:
-/// the calls were made, so their rows must not be lost.
-async fn write_until_done(
-    connection: &mut SqliteConnection,
-    rows: Vec<Waiting>,
-    trouble: &ArcSwapOption<String>,
-    path: &Path,
-) {
-    let (mut entries, mut waiting, mut places) = (Vec::new(), Vec::new(), Vec::new());
-    for (entry, done, place) in rows {
-        entries.push(entry);
-        waiting.push(done);
-        places.push(place);
+/// Rows that are written together.
+struct Group {
+    #[expect(clippy::vec_box, reason = "they come boxed; unboxing would copy each of them")]
+    entries: Vec<Box<Entry>>,
+    waiting: Vec<oneshot::Sender<Result<(), Unrecorded>>>,
+    places: Vec<OwnedSemaphorePermit>,
+    /// Nobody has asked for the end yet.
+    open: bool,
+}
+
+impl Group {
+    fn new(rows: Vec<Waiting>, open: bool) -> Self {
+        let mut group = Self { entries: Vec::new(), waiting: Vec::new(), places: Vec::new(), open };
+        rows.into_iter().for_each(|row| group.add(row));
+        group
     }
-    while let Err(error) = write(connection, &entries).await {
-        let cause = error.to_string();
-        tracing::error!(path = %path.display(), rows = entries.len(), error = %cause, "the ledger cannot write; no new calls until it can");
-        trouble.store(Some(Arc::new(cause.clone())));
-        for done in waiting.drain(..) {
-            let _gone = done.send(Err(Unrecorded(cause.clone())));
+
+    fn add(&mut self, (entry, done, place): Waiting) {
+        self.entries.push(entry);
+        self.waiting.push(done);
+        self.places.push(place);
+    }
+
+    /// Writes the group; when that fails, tells those who wait (their answers must not end), then tries again until it succeeds:
+    /// the calls were made, so their rows must not be lost. Gives back whether the ledger stays open.
+    async fn write(
+        mut self,
+        connection: &mut SqliteConnection,
+        jobs: &mut mpsc::UnboundedReceiver<Job>,
+        trouble: &ArcSwapOption<String>,
+        path: &Path,
+    ) -> bool {
+        let mut last_tries = LAST_TRIES;
+        while let Err(error) = write(connection, &self.entries).await {
+            let cause = error.to_string();
+            trouble.store(Some(Arc::new(cause.clone())));
+            self.take_in(jobs);
+            tracing::error!(path = %path.display(), rows = self.entries.len(), error = %cause, "the ledger cannot write; no new calls until it can");
+            for done in self.waiting.drain(..) {
+                let _gone = done.send(Err(Unrecorded(cause.clone())));
+            }
+            if !self.open {
+                last_tries -= 1;
+                if last_tries == 0 {
+                    self.give_up();
+                    return false;
+                }
+            }
+            tokio::time::sleep(RETRY).await;
         }
-        tokio::time::sleep(RETRY).await;
+        if trouble.swap(None).is_some() {
+            tracing::info!(path = %path.display(), "the ledger writes again");
+        }
+        for done in self.waiting {
+            let _gone = done.send(Ok(()));
+        }
+        self.open
     }
-    if trouble.swap(None).is_some() {
-        tracing::info!(path = %path.display(), "the ledger writes again");
+
+    /// Whoever comes during the trouble hears of it at once instead of waiting for its end.
+    fn take_in(&mut self, jobs: &mut mpsc::UnboundedReceiver<Job>) {
+        while let Ok(job) = jobs.try_recv() {
+            match job {
+                Job::Row(row) => self.add(row),
+                Job::Key(_, done) => drop(done.send(Err(sqlx::Error::WorkerCrashed))),
+                Job::Close => self.open = false,
+            }
+        }
     }
-    for done in waiting {
-        let _gone = done.send(Ok(()));
+
+    /// The log is the last place where these rows can be kept.
+    fn give_up(&self) {
+        for entry in &self.entries {
+            tracing::error!(?entry, "this row could not be written before the end");
+        }
     }
 }
 

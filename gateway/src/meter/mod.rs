@@ -16,6 +16,8 @@ use crate::relay::Piece;
 /// A JSON answer larger than this passes unread; its row says that its usage is unknown.
 const MAX_JSON: usize = 64 * 1024 * 1024;
 const MAX_ERROR_TEXT: usize = 300;
+/// The last event's name stands within so many bytes.
+const LAST_EVENT_HEAD: usize = 128;
 
 /// What an answer said of itself.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -69,7 +71,7 @@ impl Meter {
         let encoded = !matches!(text(header::CONTENT_ENCODING), "" | "identity");
         let form = if encoded {
             Form::Unread
-        } else if text(header::CONTENT_TYPE).starts_with("text/event-stream") {
+        } else if status.is_success() && text(header::CONTENT_TYPE).starts_with("text/event-stream") {
             Form::Sse(SseSplitter::default())
         } else {
             Form::Unknown { expects_stream: stream }
@@ -105,18 +107,34 @@ impl Meter {
         }
     }
 
-    /// What was held back when the stream ended.
+    /// What was held back when the stream ended. An event without the empty line behind it counts as well.
     pub fn rest(&mut self) -> Bytes {
-        match &mut self.form {
-            Form::Sse(splitter) if self.strip_usage => splitter.finish(),
-            _ => Bytes::new(),
-        }
+        let Form::Sse(splitter) = &mut self.form else { return Bytes::new() };
+        let rest = splitter.finish();
+        let verdict = self.see_event(&rest);
+        self.reading.finished |= verdict == Verdict::Last;
+        if self.strip_usage && verdict != Verdict::Drop { rest } else { Bytes::new() }
     }
 
-    /// Whether the answer's own last event tells its end.
+    /// Whether the answer's own last event tells its end, and none of it has come yet: many clients act on its `data:` line
+    /// without waiting for the empty one.
     #[must_use]
     pub fn marks_its_end(&self) -> bool {
-        matches!(self.form, Form::Sse(_))
+        let Form::Sse(splitter) = &self.form else { return false };
+        let begun = splitter.begun();
+        let begun = &begun[..begun.len().min(LAST_EVENT_HEAD)];
+        begun.is_empty()
+            || self.strip_usage
+            || !self.last_words().iter().any(|word| memmem::find(begun, word).is_some())
+    }
+
+    /// What the beginning of the last event holds.
+    fn last_words(&self) -> &'static [&'static [u8]] {
+        match self.endpoint.dialect() {
+            Dialect::OpenAi => &[b"[DONE]"],
+            Dialect::Anthropic => &[b"message_stop"],
+            Dialect::Responses => &[b"response.completed", b"response.incomplete", b"response.failed"],
+        }
     }
 
     /// Ends the reading.

@@ -42,6 +42,9 @@ pub(super) fn reported_cost(usage: &Value) -> Option<f64> {
     Some(cost + upstream.filter(|_| own_key).unwrap_or(0.0))
 }
 
+/// More tokens than this are nonsense, and would overflow sums of money.
+const MOST_TOKENS: f64 = 1e12;
+
 /// A count, also from servers that write `12.0`.
 pub(super) fn number(value: Option<&Value>) -> Option<u64> {
     let value = value?;
@@ -50,6 +53,6 @@ pub(super) fn number(value: Option<&Value>) -> Option<u64> {
         clippy::cast_sign_loss,
         reason = "the range is checked in the same line"
     )]
-    let from_float = || value.as_f64().filter(|count| (0.0..1e15).contains(count)).map(|count| count as u64);
-    value.as_u64().or_else(from_float)
+    let count = || value.as_f64().filter(|count| (0.0..MOST_TOKENS).contains(count)).map(|count| count as u64);
+    count()
 }

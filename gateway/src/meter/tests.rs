@@ -115,3 +115,42 @@ fn an_error_is_kept_in_the_providers_words() {
     meter.see(Bytes::from_static(b"{\"error\":{\"message\":\"slow down\",\"type\":\"x\"}}"));
     assert_eq!(meter.read().error.as_deref(), Some("slow down"));
 }
+
+#[test]
+fn what_a_client_takes_for_the_end_waits_until_it_is_the_end() {
+    let held = |endpoint, strip_usage, piece: &'static str| {
+        let mut meter = meter(endpoint, "text/event-stream", strip_usage);
+        let piece = meter.see(Bytes::from_static(piece.as_bytes()));
+        !piece.is_last && !meter.marks_its_end()
+    };
+    for (endpoint, piece, waits) in [
+        (Endpoint::Chat, "data: [DONE]\n", true),
+        (Endpoint::Chat, "data: {}\n\ndata: [DONE]", true),
+        (Endpoint::Chat, "data: {\"choices\":[", false),
+        (Endpoint::Messages, "event: message_stop\ndata: {\"type\":\"message_stop\"}\n", true),
+        (Endpoint::Messages, "event: content_block_delta\ndata: {\"type\"", false),
+        (Endpoint::Responses, "event: response.completed\ndata: {\"type\":", true),
+        (Endpoint::Responses, "event: response.output_text.delta\n", false),
+    ] {
+        assert_eq!(held(endpoint, false, piece), waits, "{piece}");
+    }
+    assert!(!held(Endpoint::Chat, true, "data: [DONE]\n"), "what is taken apart is held by the meter itself");
+}
+
+#[test]
+fn a_last_event_without_its_empty_line_is_read_all_the_same() {
+    let text = CHAT.split("data: [DONE]").next().unwrap().trim_end();
+    for strip_usage in [false, true] {
+        let (out, reading) = stream(Endpoint::Chat, strip_usage, text, 50);
+        assert_eq!(reading.usage.map(|usage| usage.total()), Some(120));
+        assert_eq!(out.contains("prompt_tokens"), !strip_usage);
+    }
+}
+
+#[test]
+fn absurd_counts_are_no_counts() {
+    let text = "data: {\"id\":\"x\",\"choices\":[],\"usage\":{\"prompt_tokens\":18446744073709551615,\"completion_tokens\":-5}}\n\n";
+    assert_eq!(stream(Endpoint::Chat, false, text, 1000).1.usage, None);
+    let text = "event: message_start\ndata: {\"message\":{\"usage\":{\"input_tokens\":18446744073709551615,\"cache_read_input_tokens\":18446744073709551615}}}\n\n";
+    assert_eq!(stream(Endpoint::Messages, false, text, 1000).1.usage.map(|usage| usage.total()), Some(0));
+}

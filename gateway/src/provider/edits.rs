@@ -27,25 +27,30 @@ pub(super) fn collect(
         edits.push(Edit::Set("model".into(), model.into()));
     }
     for (name, value) in &deployment.extra_body {
-        edits.push(Edit::Set(name.clone(), value.clone()));
+        put(&mut edits, Edit::Set(name.clone(), value.clone()));
     }
     if !GENERATION_ONLY.contains(&ask.endpoint) {
         let limited = OUTPUT_LIMITS.iter().any(|name| fields.has(name));
         for (name, value) in &deployment.defaults {
             let is_limit = OUTPUT_LIMITS.contains(&name.as_str());
-            if fields.raw(name).is_none() && !(is_limit && limited) {
-                edits.push(Edit::Set(limit_name(ask.endpoint, name).to_owned(), value.clone()));
+            let name = limit_name(ask.endpoint, name);
+            if fields.raw(name).is_none() && !(is_limit && limited) && given(&edits, name).is_none() {
+                edits.push(Edit::Set(name.to_owned(), value.clone()));
             }
         }
     }
     for name in &deployment.additional_drop_params {
-        edits.push(Edit::Remove(name.clone()));
+        put(&mut edits, Edit::Remove(name.clone()));
     }
     if deployment.drop_params.unwrap_or(drop_params) {
+        // Defaults go too; what `extra_body` says was said for this provider.
         let refused = upstream.spec().refuses.iter().chain(refused_by_model(upstream, model));
-        edits.extend(refused.filter(|name| fields.raw(name).is_some()).map(|name| Edit::Remove((*name).to_owned())));
+        for name in refused.filter(|name| !deployment.extra_body.contains_key(**name)) {
+            put(&mut edits, Edit::Remove((*name).to_owned()));
+        }
     }
-    if upstream.provider() == "openrouter" && !fields.has("usage") && ask.endpoint != Endpoint::Embeddings {
+    let says_usage = fields.has("usage") || given(&edits, "usage").is_some();
+    if upstream.provider() == "openrouter" && !says_usage && ask.endpoint != Endpoint::Embeddings {
         // Makes the answer carry its price.
         edits.push(Edit::Set("usage".into(), json!({ "include": true })));
     }
@@ -65,13 +70,38 @@ fn limit_name(endpoint: Endpoint, name: &str) -> &str {
 /// Chat and text streams report usage only when asked to. Returns whether the client must not see the extra chunk.
 fn ask_for_usage(ask: &Ask, fields: &Fields<'_>, upstream: &Upstream, edits: &mut Vec<Edit>) -> bool {
     let asks = matches!(ask.endpoint, Endpoint::Chat | Endpoint::Completions) && ask.stream && !ask.wants_usage;
-    if !asks || !upstream.spec().asks_stream_usage || !azure_knows_stream_options(upstream) {
+    // An operator whose server refuses the parameter says so with `additional_drop_params`.
+    let dropped = edits.iter().any(|edit| matches!(edit, Edit::Remove(name) if name == "stream_options"));
+    if !asks || dropped || !upstream.spec().asks_stream_usage || !azure_knows_stream_options(upstream) {
         return false;
     }
-    let mut options: serde_json::Map<String, Value> = fields.read("stream_options").unwrap_or_default();
+    let mut options: serde_json::Map<String, Value> = match given(edits, "stream_options") {
+        Some(options) => options.as_object().cloned().unwrap_or_default(),
+        None => fields.read("stream_options").unwrap_or_default(),
+    };
     options.insert("include_usage".into(), Value::Bool(true));
-    edits.push(Edit::Set("stream_options".into(), Value::Object(options)));
+    put(edits, Edit::Set("stream_options".into(), Value::Object(options)));
     true
+}
+
+/// Adds an edit in place of an earlier one of the same member: a member that stands twice is refused or misread upstream.
+fn put(edits: &mut Vec<Edit>, edit: Edit) {
+    edits.retain(|earlier| name_of(earlier) != name_of(&edit));
+    edits.push(edit);
+}
+
+fn name_of(edit: &Edit) -> &str {
+    match edit {
+        Edit::Set(name, _) | Edit::Remove(name) => name,
+    }
+}
+
+/// What the edits so far give a member.
+fn given<'e>(edits: &'e [Edit], name: &str) -> Option<&'e Value> {
+    edits.iter().find_map(|edit| match edit {
+        Edit::Set(known, value) if known == name => Some(value),
+        _ => None,
+    })
 }
 
 /// Azure's API knows `stream_options` since 2024-09-01-preview; earlier versions answer 400.

@@ -15,3 +15,6 @@ pub use mock::answer as answer_mock;
 pub use reply::{Reply, ReplyBody};
 pub use request::{Outgoing, RequestError, shape};
 pub use resolve::{ResolveError, Upstream};
+
+#[cfg(test)]
+mod tests;

@@ -35,7 +35,7 @@ pub enum RequestError {
 const ANTHROPIC_VERSION: HeaderValue = HeaderValue::from_static("2023-06-01");
 
 /// What a provider must not learn: who is behind the one address, and what only concerns this hop.
-static PRIVATE: [HeaderName; 12] = [
+static PRIVATE: [HeaderName; 10] = [
     header::HOST,
     header::CONTENT_LENGTH,
     header::ACCEPT_ENCODING,
@@ -43,12 +43,13 @@ static PRIVATE: [HeaderName; 12] = [
     header::COOKIE,
     header::FORWARDED,
     header::VIA,
-    HeaderName::from_static("x-forwarded-for"),
-    HeaderName::from_static("x-forwarded-host"),
-    HeaderName::from_static("x-forwarded-proto"),
     HeaderName::from_static("x-real-ip"),
-    HeaderName::from_static("x-litellm-tags"),
+    HeaderName::from_static("true-client-ip"),
+    HeaderName::from_static("litellm-changed-by"),
 ];
+
+/// Whole families of them: what proxies add, what a mesh says of its users, and what callers tell the gateway.
+const PRIVATE_FAMILIES: [&str; 3] = ["x-forwarded-", "tailscale-", "x-litellm-"];
 
 /// Shapes a request for one choice of the plan.
 ///
@@ -81,6 +82,11 @@ fn headers(from_client: &HeaderMap, endpoint: Endpoint, upstream: &Upstream, dro
     strip_credentials(&mut headers);
     strip_ours(&mut headers);
     for name in &PRIVATE {
+        headers.remove(name);
+    }
+    let is_private = |name: &&HeaderName| PRIVATE_FAMILIES.iter().any(|family| name.as_str().starts_with(family));
+    let families: Vec<HeaderName> = headers.keys().filter(is_private).cloned().collect();
+    for name in &families {
         headers.remove(name);
     }
     if upstream.is_on_this_machine() {

@@ -89,7 +89,12 @@ impl Upstream {
         }
         for (name, text) in &deployment.extra_headers {
             let parsed: HeaderName = name.parse().map_err(|_| ResolveError::BadHeader { what: name.clone() })?;
-            headers.insert(parsed, value(name, text)?);
+            if parsed == "anthropic-beta" {
+                // The flag of a login token stays.
+                headers.append(parsed, value(name, text)?);
+            } else {
+                headers.insert(parsed, value(name, text)?);
+            }
         }
         let api_version = deployment.api_version.clone().or_else(|| {
             environment
@@ -190,6 +195,11 @@ fn bases(spec: &Spec, configured: Option<String>) -> (Option<String>, Option<Str
     }
     if spec.anthropic == Some("") {
         return (Some(base.clone()), Some(base));
+    }
+    if spec.name == "gemini" && !base.contains("/openai") {
+        // LiteLLM's base ends with the version; the OpenAI-compatible API is below it.
+        let versioned = ["/v1", "/v1beta", "/v1alpha"].iter().any(|version| base.ends_with(version));
+        return (Some(format!("{base}{}/openai", if versioned { "" } else { "/v1beta" })), None);
     }
     if spec.anthropic.is_some() && base.contains("/anthropic") {
         return (known(spec.openai), Some(base));

@@ -2,6 +2,7 @@
 
 use fleetgate_wire::endpoint::{Dialect, Endpoint};
 use http::Uri;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::resolve::Upstream;
 use super::spec::Shape;
@@ -10,20 +11,29 @@ use super::spec::Shape;
 const AZURE_V1_VERSIONS: [&str; 3] = ["v1", "preview", "latest"];
 /// LiteLLM's default.
 const AZURE_DEFAULT_VERSION: &str = "2025-02-01-preview";
+/// The same for an API that is younger than that version.
+const AZURE_RESPONSES_VERSION: &str = "preview";
+/// What may stand in a path segment as it is (RFC 3986 §2.3).
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// Puts the address together. `query` is the client's, without a credential.
 pub(super) fn build(upstream: &Upstream, endpoint: Endpoint, model: &str, query: Option<&str>) -> Result<Uri, String> {
     let anthropic = endpoint.dialect() == Dialect::Anthropic;
     let base = if anthropic { upstream.anthropic_base.as_deref() } else { upstream.openai_base.as_deref() };
     let base = base.ok_or_else(|| format!("{} has no address for {}", upstream.provider(), endpoint.word()))?;
-    let mut parameters: Vec<String> = query.map(str::to_owned).into_iter().collect();
+    // People paste whole addresses as a base, with their query.
+    let (base, base_query) = base.split_once('?').map_or((base, None), |(base, query)| (base, Some(query)));
+    let mut parameters: Vec<String> =
+        base_query.into_iter().chain(query).flat_map(|query| query.split('&')).map(str::to_owned).collect();
     let address = match upstream.shape() {
         _ if anthropic => join(&ensure_version(base), endpoint.path()),
         Shape::Plain | Shape::Mock => join(base, endpoint.path()),
         Shape::Ollama => join(&ensure_version(base), endpoint.path()),
         Shape::Azure => azure(upstream, base, endpoint, model, &mut parameters),
         Shape::AzureAi => {
-            parameters.extend(upstream.api_version.as_ref().map(|version| format!("api-version={version}")));
+            if let Some(version) = &upstream.api_version {
+                set_version(&mut parameters, version);
+            }
             join(&azure_ai_base(base), endpoint.path())
         }
     };
@@ -32,11 +42,14 @@ pub(super) fn build(upstream: &Upstream, endpoint: Endpoint, model: &str, query:
 }
 
 fn azure(upstream: &Upstream, base: &str, endpoint: Endpoint, model: &str, parameters: &mut Vec<String>) -> String {
-    let version = upstream.api_version.as_deref().unwrap_or(AZURE_DEFAULT_VERSION);
+    let in_address = parameters.iter().find_map(|pair| pair.strip_prefix("api-version=")).map(str::to_owned);
+    let default = if endpoint == Endpoint::Responses { AZURE_RESPONSES_VERSION } else { AZURE_DEFAULT_VERSION };
+    let version = upstream.api_version.as_deref().or(in_address.as_deref()).unwrap_or(default);
     let is_v1 = AZURE_V1_VERSIONS.contains(&version);
-    if !(is_v1 && version == "v1") {
-        let version = if version == "latest" { "preview" } else { version };
-        parameters.push(format!("api-version={version}"));
+    match version {
+        "v1" => parameters.retain(|pair| !pair.starts_with("api-version=")),
+        "latest" => set_version(parameters, "preview"),
+        version => set_version(parameters, version),
     }
     if base.contains("/openai/deployments") {
         return join(base, endpoint.path());
@@ -48,14 +61,22 @@ fn azure(upstream: &Upstream, base: &str, endpoint: Endpoint, model: &str, param
     if endpoint == Endpoint::Responses {
         return join(&format!("{root}/openai"), endpoint.path());
     }
+    // Through a wildcard the name is the caller's: it must not lead anywhere else on this host.
+    let model = utf8_percent_encode(model, SEGMENT);
     join(&format!("{root}/openai/deployments/{model}"), endpoint.path())
+}
+
+/// One version, ours: Azure's clients send their own, and a parameter that stands twice is refused.
+fn set_version(parameters: &mut Vec<String>, version: &str) {
+    parameters.retain(|pair| !pair.starts_with("api-version="));
+    parameters.push(format!("api-version={version}"));
 }
 
 /// Foundry hosts serve models below `/models`; the regional host's base already says so.
 fn azure_ai_base(base: &str) -> String {
     let base = base.trim_end_matches('/');
     let host = base.split("://").nth(1).and_then(|rest| rest.split('/').next()).unwrap_or_default();
-    if host.ends_with("services.ai.azure.com") && !base.ends_with("/models") && !base.contains("/openai") {
+    if host.ends_with("services.ai.azure.com") && !base.contains("/models") && !base.contains("/openai") {
         format!("{base}/models")
     } else {
         base.to_owned()

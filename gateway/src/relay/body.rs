@@ -1,6 +1,7 @@
 //! The body that passes a provider's answer on, piece by piece, and ends it only when its row is durable.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -63,7 +64,8 @@ enum Then {
 
 impl<B, T> RelayBody<B, T>
 where
-    B: Body<Data = Bytes, Error = hyper::Error> + Unpin,
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: fmt::Display,
     T: Tap,
 {
     /// Relays `inner`; a silence longer than `patience` counts as a cut.
@@ -111,22 +113,30 @@ where
     fn pass(&mut self, data: Bytes) -> Option<Bytes> {
         let piece = self.tap.see(data);
         if piece.is_last {
-            self.held = Some(piece.forward);
+            self.hold(piece.forward);
             self.settle(End::Complete, Then::GoOn);
             return None;
         }
         if self.tap.marks_its_end() {
-            return Some(piece.forward);
+            self.hold(piece.forward);
+            return self.held.take();
         }
         self.held.replace(piece.forward)
+    }
+
+    /// Puts a piece behind what is held already.
+    fn hold(&mut self, piece: Bytes) {
+        self.held = Some(match self.held.take() {
+            Some(held) if !held.is_empty() => join(VecDeque::from([held, piece]), 0),
+            _ => piece,
+        });
     }
 
     /// The provider's body ended: what is left is held until the row is durable.
     fn close(&mut self, end: End, then: Then) {
         let rest = self.tap.rest();
         if !rest.is_empty() {
-            let held = self.held.take().unwrap_or_default();
-            self.held = Some(join(VecDeque::from([held, rest]), 0));
+            self.hold(rest);
         }
         self.settle(end, then);
     }
@@ -153,7 +163,8 @@ fn join(mut pieces: VecDeque<Bytes>, size: usize) -> Bytes {
 
 impl<B, T> Body for RelayBody<B, T>
 where
-    B: Body<Data = Bytes, Error = hyper::Error> + Unpin,
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: fmt::Display,
     T: Tap,
 {
     type Data = Bytes;
@@ -259,3 +270,6 @@ impl Silence {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

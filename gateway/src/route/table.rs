@@ -127,14 +127,14 @@ fn choice(deployment: &Arc<Deployment>, model: String, group: &str) -> Choice {
     Choice { deployment: Arc::clone(deployment), model, group: group.to_owned() }
 }
 
-/// Orders by `order`; within a level draws without replacement, each with its weight.
+/// Orders by `order`; within a level draws without replacement, each with its weight. One of weight 0 comes last.
 fn draw(mut choices: Vec<Choice>) -> Vec<Choice> {
     if choices.len() < 2 {
         return choices;
     }
     // Efraimidis and Spirakis (2006): sorting by u^(1/w) is a weighted draw without replacement.
     #[expect(clippy::cast_precision_loss, reason = "weights are small; a rounded one draws as well")]
-    let keyed = |choice: &Choice| fastrand::f64().powf(1.0 / choice.deployment.weight.max(1) as f64);
+    let keyed = |choice: &Choice| fastrand::f64().powf(1.0 / choice.deployment.weight as f64);
     choices.sort_by_cached_key(|choice| (choice.deployment.order, Reverse(keyed(choice).to_bits())));
     choices
 }
