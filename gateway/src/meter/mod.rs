@@ -45,6 +45,8 @@ pub struct Meter {
     failed: bool,
     form: Form,
     strip_usage: bool,
+    /// The beginning of what may be the last event.
+    withheld: Bytes,
     counts: anthropic::Counts,
     reading: Reading,
 }
@@ -77,7 +79,8 @@ impl Meter {
             Form::Unknown { expects_stream: stream }
         };
         let failed = !status.is_success();
-        Self { endpoint, failed, form, strip_usage, counts: Default::default(), reading: Reading::default() }
+        let (counts, reading) = (anthropic::Counts::default(), Reading::default());
+        Self { endpoint, failed, form, strip_usage, withheld: Bytes::new(), counts, reading }
     }
 
     /// Sees a piece pass.
@@ -113,19 +116,32 @@ impl Meter {
         let rest = splitter.finish();
         let verdict = self.see_event(&rest);
         self.reading.finished |= verdict == Verdict::Last;
-        if self.strip_usage && verdict != Verdict::Drop { rest } else { Bytes::new() }
+        match verdict {
+            _ if !self.strip_usage => std::mem::take(&mut self.withheld),
+            Verdict::Drop => Bytes::new(),
+            _ => rest,
+        }
     }
 
-    /// Whether the answer's own last event tells its end, and none of it has come yet: many clients act on its `data:` line
-    /// without waiting for the empty one.
+    /// Whether the answer's own last event tells its end.
     #[must_use]
     pub fn marks_its_end(&self) -> bool {
-        let Form::Sse(splitter) = &self.form else { return false };
-        let begun = splitter.begun();
-        let begun = &begun[..begun.len().min(LAST_EVENT_HEAD)];
-        begun.is_empty()
-            || self.strip_usage
-            || !self.last_words().iter().any(|word| memmem::find(begun, word).is_some())
+        matches!(self.form, Form::Sse(_))
+    }
+
+    /// Keeps back what looks like the beginning of the last event until the rest of it has come: many clients act on its `data:`
+    /// line without waiting for the empty one, and would have their answer before its row.
+    fn withhold(&mut self, chunk: Bytes, begun: &[u8]) -> Bytes {
+        let head = &begun[..begun.len().min(LAST_EVENT_HEAD)];
+        let mut forward = match self.withheld.is_empty() {
+            true => chunk,
+            false => concat(vec![std::mem::take(&mut self.withheld), chunk], 0),
+        };
+        if !head.is_empty() && self.last_words().iter().any(|word| memmem::find(head, word).is_some()) {
+            // Its first bytes may have passed already.
+            self.withheld = forward.split_off(forward.len().saturating_sub(begun.len()));
+        }
+        forward
     }
 
     /// What the beginning of the last event holds.
@@ -159,7 +175,8 @@ impl Meter {
             }
         });
         self.reading.finished |= is_last;
-        Piece { forward: if self.strip_usage { kept.freeze() } else { chunk }, is_last }
+        let forward = if self.strip_usage { kept.freeze() } else { self.withhold(chunk, splitter.begun()) };
+        Piece { forward, is_last }
     }
 
     fn see_event(&mut self, event: &[u8]) -> Verdict {

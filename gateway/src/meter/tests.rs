@@ -118,23 +118,25 @@ fn an_error_is_kept_in_the_providers_words() {
 
 #[test]
 fn what_a_client_takes_for_the_end_waits_until_it_is_the_end() {
-    let held = |endpoint, strip_usage, piece: &'static str| {
-        let mut meter = meter(endpoint, "text/event-stream", strip_usage);
-        let piece = meter.see(Bytes::from_static(piece.as_bytes()));
-        !piece.is_last && !meter.marks_its_end()
+    let passed = |endpoint, text: &'static str| {
+        let mut meter = meter(endpoint, "text/event-stream", false);
+        let piece = meter.see(Bytes::from_static(text.as_bytes()));
+        assert!(!piece.is_last);
+        assert_eq!([piece.forward.clone(), meter.rest()].concat(), text.as_bytes(), "nothing is lost");
+        piece.forward.len()
     };
-    for (endpoint, piece, waits) in [
-        (Endpoint::Chat, "data: [DONE]\n", true),
-        (Endpoint::Chat, "data: {}\n\ndata: [DONE]", true),
-        (Endpoint::Chat, "data: {\"choices\":[", false),
-        (Endpoint::Messages, "event: message_stop\ndata: {\"type\":\"message_stop\"}\n", true),
-        (Endpoint::Messages, "event: content_block_delta\ndata: {\"type\"", false),
-        (Endpoint::Responses, "event: response.completed\ndata: {\"type\":", true),
-        (Endpoint::Responses, "event: response.output_text.delta\n", false),
+    for (endpoint, before, begun, waits) in [
+        (Endpoint::Chat, "", "data: [DONE]\n", true),
+        (Endpoint::Chat, "data: {}\n\n", "data: [DONE]", true),
+        (Endpoint::Chat, "data: {}\n\n", "data: {\"choices\":[", false),
+        (Endpoint::Messages, "", "event: message_stop\ndata: {\"type\":\"message_stop\"}\n", true),
+        (Endpoint::Messages, "", "event: content_block_delta\ndata: {\"type\"", false),
+        (Endpoint::Responses, "data: {}\n\n", "event: response.completed\ndata: {\"type\":", true),
+        (Endpoint::Responses, "", "event: response.output_text.delta\n", false),
     ] {
-        assert_eq!(held(endpoint, false, piece), waits, "{piece}");
+        let text: &'static str = format!("{before}{begun}").leak();
+        assert_eq!(passed(endpoint, text), if waits { before.len() } else { text.len() }, "{text}");
     }
-    assert!(!held(Endpoint::Chat, true, "data: [DONE]\n"), "what is taken apart is held by the meter itself");
 }
 
 #[test]

@@ -47,9 +47,10 @@ enum State<R> {
     Settling { receipt: R, then: Then },
     /// The row is durable and what comes after the last event passes as it is.
     Settled,
-    /// The answer ends with an error, once what was handed over has been written: hyper drops its buffer when a body fails.
-    Flushing(RelayError),
-    /// The answer ends with this error.
+    /// The answer ends with this error, after a pause: the server throws away what it has not written yet when a body fails at
+    /// once, and the client has a right to all that came before the cut.
+    Cutting(RelayError),
+    /// The answer ends with this error now.
     Failing(RelayError),
     /// Nothing more comes.
     Ended,
@@ -195,13 +196,14 @@ where
                     let written = ready!(Pin::new(receipt).poll(cx));
                     let then = std::mem::replace(then, Then::End);
                     if let Err(unrecorded) = written {
-                        this.state = State::Ended;
-                        return Poll::Ready(Some(Err(unrecorded.into())));
+                        this.held = None;
+                        this.state = State::Cutting(unrecorded.into());
+                        continue;
                     }
                     this.state = match then {
                         Then::GoOn => State::Settled,
                         Then::End => State::Ended,
-                        Then::Fail(error) => State::Flushing(error),
+                        Then::Fail(error) => State::Cutting(error),
                     };
                     if let Some(held) = this.held.take().filter(|held| !held.is_empty()) {
                         return Poll::Ready(Some(Ok(Frame::data(held))));
@@ -211,11 +213,11 @@ where
                     this.state = match ready!(this.poll_upstream(cx)) {
                         Upstream::Data(data) => return Poll::Ready(Some(Ok(Frame::data(data)))),
                         Upstream::End | Upstream::Silent => State::Ended,
-                        Upstream::Broken(cause) => State::Flushing(RelayError::Upstream(cause)),
+                        Upstream::Broken(cause) => State::Cutting(RelayError::Upstream(cause)),
                     };
                 }
-                State::Flushing(_) => {
-                    if let State::Flushing(error) = std::mem::replace(&mut this.state, State::Ended) {
+                State::Cutting(_) => {
+                    if let State::Cutting(error) = std::mem::replace(&mut this.state, State::Ended) {
                         this.state = State::Failing(error);
                     }
                     cx.waker().wake_by_ref();

@@ -40,8 +40,8 @@ pub trait Tap: Send + Unpin + 'static {
     fn see(&mut self, chunk: Bytes) -> Piece;
     /// What was held back when the provider's stream ended.
     fn rest(&mut self) -> Bytes;
-    /// Whether what was seen last may go out at once, because only [`Piece::is_last`] or the end of the body completes the answer.
-    /// If not, it waits for the next piece, so that the last one can be held until the row is durable.
+    /// Whether only [`Piece::is_last`] or the end of the body may complete the answer. If not, every piece waits for the next
+    /// one, so that the last one can be held until the row is durable. It can change once, with the first byte.
     fn marks_its_end(&self) -> bool;
     /// Hands the row over. Called exactly once; the row is written even when the receipt is dropped.
     fn settle(&mut self, end: End) -> Self::Receipt;

@@ -202,6 +202,18 @@ async fn a_cut_is_written_down_and_stays_a_cut() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_cut_leaves_the_server_time_to_write_what_came_before_it() {
+    let mut world = relay(Some("END"), "", [Data("a"), Break("reset")]);
+    assert_eq!(world.next().await.unwrap().unwrap(), "a");
+    world.write.send(Ok(())).unwrap();
+    let mut body = Pin::new(&mut world.body);
+    let mut cx = Context::from_waker(std::task::Waker::noop());
+    assert!(body.as_mut().poll_frame(&mut cx).is_pending(), "the server has not written 'a' yet");
+    assert!(matches!(body.as_mut().poll_frame(&mut cx), Poll::Ready(Some(Err(_)))));
+    assert!(matches!(body.as_mut().poll_frame(&mut cx), Poll::Ready(None)));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_cut_behind_the_last_event_is_passed_on_and_changes_no_row() {
     let (seen, end, ends) = relay(Some("END"), "", [Data("END"), Later, Break("reset")]).finish().await;
     assert_eq!((seen.as_str(), end.is_err(), ends), ("END", true, vec![End::Complete]));
