@@ -102,6 +102,7 @@ impl Refusal {
             Self::Refused(_) => StatusCode::FORBIDDEN,
             Self::Body(BodyError::TooLarge { .. }) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Body(BodyError::UnknownEncoding(_)) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::Body(BodyError::Silent) => StatusCode::REQUEST_TIMEOUT,
             Self::Body(_) | Self::Ask(_) | Self::NoRoute(_) | Self::BadRequest { .. } | Self::AbsoluteForm => {
                 StatusCode::BAD_REQUEST
             }
