@@ -9,14 +9,14 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use crate::admit::Permit;
-use crate::boot::Gateway;
-use crate::call::set;
 use crate::dialect::Ask;
+use crate::gateway::Gateway;
 use crate::ledger::{Entry, Kind, Receipt, Slot, Status};
 use crate::meter::{Meter, Reading};
 use crate::price::Cost;
 use crate::provider::{ClientError, Outgoing, Reply, Upstream};
 use crate::relay::{End, Piece, Tap, Unrecorded};
+use crate::respond::set;
 use crate::route::Choice;
 use fleetgate_wire::endpoint::Endpoint;
 

@@ -16,26 +16,13 @@ use crate::auth::Keyring;
 use crate::config::{Config, Finding, Severity};
 use crate::egress::Dialer;
 use crate::front::{Answer, Arrival, ListenError, Listener, serve};
+use crate::gateway::Gateway;
 use crate::ledger::{Ledger, LedgerError};
 use crate::price::{Catalogue, CatalogueError, Pricer};
 use crate::provider::{Client, Upstream};
 use crate::respond::{Refusal, VERSION};
 use crate::route::Router;
 use crate::{call, tunnel};
-
-/// Everything that a call needs on its way.
-#[derive(Debug)]
-pub(crate) struct Gateway {
-    pub(crate) config: Config,
-    pub(crate) keyring: Arc<Keyring>,
-    pub(crate) router: Arc<Router>,
-    /// By [`crate::config::Deployment::index`]; an entry that names no provider has none.
-    upstreams: Vec<Option<Upstream>>,
-    pub(crate) client: Client,
-    pub(crate) pricer: Pricer,
-    pub(crate) ledger: Ledger,
-    pub(crate) dialer: Dialer,
-}
 
 /// A gateway that listens.
 #[derive(Debug)]
@@ -60,12 +47,6 @@ pub(crate) enum BootError {
     /// TLS cannot be set up.
     #[error("cannot set up TLS for providers: {0}")]
     Tls(#[from] std::io::Error),
-}
-
-impl Gateway {
-    pub(crate) fn upstream(&self, index: usize) -> Option<&Upstream> {
-        self.upstreams.get(index).and_then(Option::as_ref)
-    }
 }
 
 /// What the providers' room has to say of a configuration.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use fleetgate_wire::endpoint::Endpoint;
 use fleetgate_wire::header as names;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request};
+use http::{HeaderMap, HeaderName, Method, StatusCode, header, request};
 use http_body_util::BodyExt;
 use hyper::body::Body as _;
 use jiff::Timestamp;
@@ -13,9 +13,9 @@ use jiff::Timestamp;
 use crate::admit::{Permit, admit_model};
 use crate::attempt::{Attempt, SettledReceipt};
 use crate::auth::authenticate;
-use crate::boot::Gateway;
 use crate::dialect::Ask;
 use crate::front::{self, Answer, Intake};
+use crate::gateway::Gateway;
 use crate::provider::{Client, ClientError, Outgoing, Reply, Upstream, answer_mock, shape};
 use crate::relay::{End, RelayBody, Tap};
 use crate::respond::{Refusal, empty};
@@ -211,12 +211,5 @@ impl Attempt {
     fn unanswered(mut self, error: &ClientError) -> SettledReceipt {
         self.note_error(error);
         self.settle(End::Complete)
-    }
-}
-
-/// Headers that every answer of a call bears.
-pub(crate) fn set(headers: &mut HeaderMap, name: HeaderName, text: &str) {
-    if let Ok(value) = HeaderValue::from_str(text) {
-        headers.insert(name, value);
     }
 }

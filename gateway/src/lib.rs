@@ -19,6 +19,7 @@ pub mod respond;
 mod attempt;
 mod boot;
 mod call;
+mod gateway;
 mod tunnel;
 
 pub mod cli;

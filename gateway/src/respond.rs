@@ -189,7 +189,8 @@ impl Refusal {
     }
 }
 
-fn set(headers: &mut http::HeaderMap, name: HeaderName, text: &str) {
+/// Sets a header to a text of ours. One that no header can carry is left out.
+pub(crate) fn set(headers: &mut http::HeaderMap, name: HeaderName, text: &str) {
     if let Ok(value) = HeaderValue::from_str(text) {
         headers.insert(name, value);
     }

@@ -9,12 +9,11 @@ use uuid::Uuid;
 
 use crate::admit::admit_tunnel;
 use crate::auth::{Caller, Denied, authenticate};
-use crate::boot::Gateway;
-use crate::call::set;
 use crate::front::{Answer, TunnelIntake};
+use crate::gateway::Gateway;
 use crate::ledger::{Entry, Kind, Receipt, Slot, Status};
 use crate::price::Cost;
-use crate::respond::{Refusal, empty};
+use crate::respond::{Refusal, empty, set};
 
 /// Opens a tunnel, answers 200, and relays until it ends.
 ///

@@ -1,0 +1,31 @@
+//! What every call and tunnel finds on its way: the stages' own state, put together by `boot` and never changed after.
+
+use std::sync::Arc;
+
+use crate::auth::Keyring;
+use crate::config::Config;
+use crate::egress::Dialer;
+use crate::ledger::Ledger;
+use crate::price::Pricer;
+use crate::provider::{Client, Upstream};
+use crate::route::Router;
+
+/// Everything that a call needs on its way.
+#[derive(Debug)]
+pub(crate) struct Gateway {
+    pub(crate) config: Config,
+    pub(crate) keyring: Arc<Keyring>,
+    pub(crate) router: Arc<Router>,
+    /// By [`crate::config::Deployment::index`]; an entry that names no provider has none.
+    pub(crate) upstreams: Vec<Option<Upstream>>,
+    pub(crate) client: Client,
+    pub(crate) pricer: Pricer,
+    pub(crate) ledger: Ledger,
+    pub(crate) dialer: Dialer,
+}
+
+impl Gateway {
+    pub(crate) fn upstream(&self, index: usize) -> Option<&Upstream> {
+        self.upstreams.get(index).and_then(Option::as_ref)
+    }
+}
