@@ -295,3 +295,17 @@ async fn a_key_sees_the_models_that_it_may_call_and_no_others() {
         chat(&gw, &key, "no-such-model").await.expect(if models == json!(["all-team-models"]) { 400 } else { 403 });
     }
 }
+
+#[tokio::test]
+async fn a_limit_that_is_not_enforced_says_so() {
+    let gw = Gateway::start(|c| c).await;
+    let made =
+        gw.post("/key/generate").bearer(MASTER_KEY).json(&json!({"max_budget": 5, "rpm_limit": 10})).send().await;
+    let made = made.expect(200).json();
+    assert_eq!(made["max_budget"], 5);
+    let warnings = made["fleetgate_warnings"].to_string();
+    assert!(warnings.contains("max_budget") && warnings.contains("rpm_limit"), "{warnings}");
+    let plain =
+        gw.post("/key/generate").bearer(MASTER_KEY).json(&json!({"key_alias": "vk"})).send().await.expect(200).json();
+    assert_eq!(plain.get("fleetgate_warnings"), None);
+}

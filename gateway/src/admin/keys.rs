@@ -42,6 +42,21 @@ const ALWAYS_SHOWN: [Shown; 16] = [
     ("created_by", || json!("default_user_id")),
 ];
 
+/// Fields of a key that limit it in LiteLLM and not here yet: kept and shown, and never without saying so.
+const NOT_ENFORCED: [&str; 11] = [
+    "max_budget",
+    "budget_limits",
+    "model_max_budget",
+    "rpm_limit",
+    "tpm_limit",
+    "tpd_limit",
+    "max_parallel_requests",
+    "allowed_routes",
+    "guardrails",
+    "enforced_params",
+    "allowed_cache_controls",
+];
+
 #[derive(Deserialize)]
 pub(super) struct InfoQuery {
     key: Option<String>,
@@ -288,5 +303,11 @@ fn show(record: &KeyRecord) -> Map<String, Value> {
     };
     shown.insert("status".into(), status.into());
     shown.insert("updated_by".into(), "default_user_id".into());
+    let not_enforced = NOT_ENFORCED.iter().filter(|name| record.other.contains_key(**name));
+    let warnings: Vec<Value> =
+        not_enforced.map(|name| format!("{name} is kept, but this version does not enforce it").into()).collect();
+    if !warnings.is_empty() {
+        shown.insert("fleetgate_warnings".into(), warnings.into());
+    }
     shown
 }
