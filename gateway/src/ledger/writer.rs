@@ -25,8 +25,9 @@ use crate::relay::Unrecorded;
 const QUEUE: usize = 16 * 1024;
 const GROUP: usize = 512;
 const GATHER_TURNS: usize = 8;
-/// Rows in one statement. Fixed sizes, so that the prepared statements are few.
-const STATEMENT_SIZES: [usize; 3] = [64, 8, 1];
+/// Rows in one statement at most. Every number of rows up to it has a prepared statement of its own, so that a usual group is one
+/// statement and needs no transaction around it: each statement costs two changes of thread.
+const MOST_ROWS: usize = 32;
 /// How long to wait before a failed write is tried again.
 const RETRY: Duration = Duration::from_millis(500);
 /// How often that is done once the process ends: it must end.
@@ -242,27 +243,18 @@ impl Group {
 }
 
 async fn write(connection: &mut SqliteConnection, entries: &[Box<Entry>]) -> Result<(), sqlx::Error> {
-    if entries.len() == 1 {
-        return insert_in_pieces(connection, entries).await;
+    if entries.len() <= MOST_ROWS {
+        return insert(connection, entries).await;
     }
     let mut transaction = connection.begin().await?;
-    insert_in_pieces(&mut transaction, entries).await?;
+    for piece in entries.chunks(MOST_ROWS) {
+        insert(&mut transaction, piece).await?;
+    }
     transaction.commit().await
 }
 
-async fn insert_in_pieces(connection: &mut SqliteConnection, entries: &[Box<Entry>]) -> Result<(), sqlx::Error> {
-    let mut rest = entries;
-    for (size, statement) in STATEMENT_SIZES.into_iter().zip(INSERTS.iter()) {
-        while let Some((now, later)) = rest.split_at_checked(size) {
-            insert(connection, statement, now).await?;
-            rest = later;
-        }
-    }
-    Ok(())
-}
-
-/// The statement for each of [`STATEMENT_SIZES`], put together once.
-static INSERTS: LazyLock<[String; STATEMENT_SIZES.len()]> = LazyLock::new(|| STATEMENT_SIZES.map(insert_statement));
+/// The statements for 1 to [`MOST_ROWS`] rows, put together once.
+static INSERTS: LazyLock<Vec<String>> = LazyLock::new(|| (1..=MOST_ROWS).map(insert_statement).collect());
 
 const COLUMNS: [&str; 32] = [
     "id",
@@ -309,15 +301,10 @@ fn insert_statement(rows: usize) -> String {
     )
 }
 
-async fn insert(
-    connection: &mut SqliteConnection,
-    statement: &'static str,
-    entries: &[Box<Entry>],
-) -> Result<(), sqlx::Error> {
-    let mut query = sqlx::query(statement);
-    for entry in entries {
-        query = bind(query, entry);
-    }
+async fn insert(connection: &mut SqliteConnection, entries: &[Box<Entry>]) -> Result<(), sqlx::Error> {
+    // Groups are not empty and pieces not longer than MOST_ROWS, so the statement is there.
+    let statement = INSERTS[entries.len() - 1].as_str();
+    let query = entries.iter().fold(sqlx::query(statement), |query, entry| bind(query, entry));
     query.execute(connection).await.map(drop)
 }
 
