@@ -80,6 +80,18 @@ const fn local(
     Spec { base_variables, responses: true, anthropic: Some(""), keyless: true, ..plain(name, "", key_variables) }
 }
 
+/// Ollama by either of LiteLLM's names, over its own OpenAI route.
+const fn ollama(name: &'static str) -> Spec {
+    Spec {
+        base_variables: &["OLLAMA_API_BASE"],
+        responses: true,
+        anthropic: Some(""),
+        shape: Shape::Ollama,
+        keyless: true,
+        ..plain(name, "http://localhost:11434", &["OLLAMA_API_KEY"])
+    }
+}
+
 /// All providers that are known by name.
 pub(super) static SPECS: &[Spec] = &[
     Spec {
@@ -120,22 +132,8 @@ pub(super) static SPECS: &[Spec] = &[
             &["GOOGLE_API_KEY", "GEMINI_API_KEY"],
         )
     },
-    Spec {
-        base_variables: &["OLLAMA_API_BASE"],
-        responses: true,
-        anthropic: Some(""),
-        shape: Shape::Ollama,
-        keyless: true,
-        ..plain("ollama", "http://localhost:11434", &["OLLAMA_API_KEY"])
-    },
-    Spec {
-        base_variables: &["OLLAMA_API_BASE"],
-        responses: true,
-        anthropic: Some(""),
-        shape: Shape::Ollama,
-        keyless: true,
-        ..plain("ollama_chat", "http://localhost:11434", &["OLLAMA_API_KEY"])
-    },
+    ollama("ollama"),
+    ollama("ollama_chat"),
     Spec {
         base_variables: &["ZAI_API_BASE"],
         anthropic: Some("https://api.z.ai/api/anthropic"),
