@@ -26,7 +26,6 @@ pub(crate) struct Attempt {
     open: Option<(Slot, Box<Entry>)>,
     choice: Choice,
     endpoint: Endpoint,
-    asked_upstream: String,
     is_mock: bool,
     meter: Option<Meter>,
     strips_usage: bool,
@@ -78,7 +77,6 @@ impl Attempt {
             open: Some((slot, Box::new(entry))),
             choice: choice.clone(),
             endpoint: ask.endpoint,
-            asked_upstream: outgoing.model.clone(),
             is_mock: upstream.is_mock() || choice.deployment.mock_response.is_some(),
             meter: None,
             strips_usage: false,
@@ -95,17 +93,23 @@ impl Attempt {
         self.meter = Some(Meter::new(self.endpoint, reply.head.status, &reply.head.headers, ask.stream, strips_usage));
     }
 
-    /// The upstream's status.
-    pub(crate) fn note_status(&mut self, status: StatusCode) {
+    /// Ends an attempt whose answer is not passed on. Its row is durable before anything is tried again.
+    pub(crate) fn failed(mut self, status: StatusCode) -> SettledReceipt {
+        self.note_status(status);
+        self.settle(End::Complete)
+    }
+
+    /// Ends an attempt that got no answer. Its row is durable before anything is tried again or refused.
+    pub(crate) fn unanswered(mut self, error: &ClientError) -> SettledReceipt {
+        // What never connected was never charged; a cut or a time-out may have been.
+        self.unanswered = Some((error.to_string(), !matches!(error, ClientError::Connect { .. })));
+        self.settle(End::Complete)
+    }
+
+    fn note_status(&mut self, status: StatusCode) {
         if let Some((_, entry)) = &mut self.open {
             entry.http_status = Some(status.as_u16());
         }
-    }
-
-    /// No answer came.
-    pub(crate) fn note_error(&mut self, error: &ClientError) {
-        // What never connected was never charged; a cut or a time-out may have been.
-        self.unanswered = Some((error.to_string(), !matches!(error, ClientError::Connect { .. })));
     }
 
     /// Whether the answer's length will differ from what the provider announced.
@@ -132,14 +136,14 @@ impl Attempt {
         let refused = entry.http_status.is_some_and(|status| status >= 400);
         let (status, error) = self.status(end, &reading, refused);
         (entry.status, entry.error) = (status, error);
-        entry.cost = self.cost(&reading, refused);
+        entry.cost = self.cost(&entry, &reading, refused);
         if let Some(model) = reading.model {
             entry.model = model;
         }
         entry.upstream_id = reading.id;
         entry.shorten();
         log(&entry);
-        Some(slot.record(*entry))
+        Some(slot.record(entry))
     }
 
     fn status(&self, end: &End, reading: &Reading, refused: bool) -> (Status, Option<String>) {
@@ -155,22 +159,14 @@ impl Attempt {
         }
     }
 
-    fn cost(&self, reading: &Reading, refused: bool) -> Cost {
+    /// Prices the answer while `entry` still names the model that was asked for.
+    fn cost(&self, entry: &Entry, reading: &Reading, refused: bool) -> Cost {
         let never_charged = self.unanswered.as_ref().is_some_and(|(_, maybe_charged)| !maybe_charged);
         if refused || never_charged || self.endpoint == Endpoint::CountTokens {
             return Cost::FREE;
         }
-        let deployment = &self.choice.deployment;
-        let provider = self.open_provider();
-        let cost = self.gateway.pricer.price(deployment, &provider, &self.asked_upstream, reading);
+        let cost = self.gateway.pricer.price(&self.choice.deployment, &entry.provider, &entry.model, reading);
         if self.is_mock && cost.amount.is_none() { Cost::FREE } else { cost }
-    }
-
-    fn open_provider(&self) -> String {
-        self.gateway
-            .upstream(self.choice.deployment.index)
-            .map(|upstream| upstream.provider().to_owned())
-            .unwrap_or_default()
     }
 }
 

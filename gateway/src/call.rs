@@ -11,7 +11,7 @@ use hyper::body::Body as _;
 use jiff::Timestamp;
 
 use crate::admit::{Permit, admit_model};
-use crate::attempt::{Attempt, SettledReceipt};
+use crate::attempt::Attempt;
 use crate::auth::authenticate;
 use crate::dialect::Ask;
 use crate::front::{self, Answer, Intake};
@@ -56,7 +56,9 @@ pub(crate) async fn serve(gateway: &Arc<Gateway>, intake: Intake) -> Result<Answ
         Err(_) => (ask.model.as_str(), [].as_slice()),
     };
     let permit = admit_model(caller, &ask.model, resolved, choices.iter().map(|choice| &*choice.deployment))?;
-    let mut plan = gateway.router.plan(speaking(gateway, found?, &ask)?);
+    let group = found?;
+    require_dialect(gateway, &group, &ask)?;
+    let mut plan = gateway.router.plan(group);
     plan.choices.retain(|choice| speaks(gateway, choice, &ask));
     attempt_all(gateway, &permit, &ask, &head, plan, started_at).await
 }
@@ -71,15 +73,13 @@ fn check_method(head: &request::Parts) -> Result<(), Refusal> {
     Err(Refusal::Method { method: head.method.to_string(), allowed: "POST" })
 }
 
-/// Keeps the deployments that answer the caller's dialect.
-fn speaking(gateway: &Gateway, mut group: Group, ask: &Ask) -> Result<Group, NoRoute> {
-    let upstream = |choice: &Choice| gateway.upstream(choice.deployment.index);
-    let all = group.choices.clone();
-    group.choices.retain(|choice| speaks(gateway, choice, ask));
-    if !group.choices.is_empty() {
-        return Ok(group);
+/// Refuses what no deployment of the group answers in the caller's dialect, and says which would do.
+fn require_dialect(gateway: &Gateway, group: &Group, ask: &Ask) -> Result<(), NoRoute> {
+    if group.choices.iter().any(|choice| speaks(gateway, choice, ask)) {
+        return Ok(());
     }
-    let known: Vec<&Upstream> = all.iter().filter_map(upstream).collect();
+    let known: Vec<&Upstream> =
+        group.choices.iter().filter_map(|choice| gateway.upstream(choice.deployment.index)).collect();
     let mut providers: Vec<&str> = known.iter().map(|upstream| upstream.provider()).collect();
     providers.dedup();
     Err(NoRoute::OtherDialect {
@@ -199,17 +199,4 @@ async fn relay(reply: Reply, mut attempt: Attempt, patience: Duration) -> Result
     }
     let body = RelayBody::new(body, attempt, patience);
     Ok(Answer::from_parts(head, body.map_err(Into::into).boxed_unsync()))
-}
-
-/// Ends an attempt that gave nothing to relay. Its row is durable before anything is tried again or answered.
-impl Attempt {
-    fn failed(mut self, status: StatusCode) -> SettledReceipt {
-        self.note_status(status);
-        self.settle(End::Complete)
-    }
-
-    fn unanswered(mut self, error: &ClientError) -> SettledReceipt {
-        self.note_error(error);
-        self.settle(End::Complete)
-    }
 }

@@ -66,10 +66,10 @@ pub(super) enum Job {
 impl Slot {
     /// Hands the row over. It is written whether or not anybody waits for the receipt.
     #[must_use]
-    pub fn record(self, entry: Entry) -> Receipt {
+    pub fn record(self, entry: impl Into<Box<Entry>>) -> Receipt {
         let (done, receipt) = oneshot::channel();
         // The writer outlives every slot; were it gone, the receipt says so.
-        let _closed = self.queue.send(Job::Row((Box::new(entry), done, self.place)));
+        let _closed = self.queue.send(Job::Row((entry.into(), done, self.place)));
         Receipt(receipt)
     }
 }
