@@ -11,7 +11,7 @@ use uuid::Uuid;
 use crate::admit::Permit;
 use crate::dialect::Ask;
 use crate::gateway::Gateway;
-use crate::ledger::{Entry, Kind, Receipt, Slot, Status};
+use crate::ledger::{Entry, Kind, LedgerError, Receipt, Slot, Status};
 use crate::meter::{Meter, Reading};
 use crate::price::Cost;
 use crate::provider::{ClientError, Outgoing, Reply, Upstream};
@@ -36,11 +36,13 @@ pub(crate) struct Attempt {
 }
 
 impl Attempt {
-    /// Begins an attempt.
+    /// Begins an attempt: it is written down before it goes out.
+    ///
+    /// # Errors
+    /// While the ledger cannot write.
     #[expect(clippy::too_many_arguments, reason = "each is a stage's result; a struct would only rename them")]
-    pub(crate) fn begin(
+    pub(crate) async fn begin(
         gateway: &Arc<Gateway>,
-        slot: Slot,
         permit: &Permit,
         ask: &Ask,
         head: &request::Parts,
@@ -48,22 +50,27 @@ impl Attempt {
         upstream: &Upstream,
         outgoing: &Outgoing,
         started_at: Timestamp,
-    ) -> Self {
+    ) -> Result<Self, LedgerError> {
         let user_agent = head.headers.get(header::USER_AGENT);
         let entry = Entry {
             id: Uuid::now_v7(),
             kind: Kind::Call,
             caller: permit.caller().clone(),
+            customer: None,
+            tags: Vec::new(),
             endpoint: ask.endpoint.word(),
             model_requested: ask.model.clone(),
             model: outgoing.model.clone(),
             provider: upstream.provider().to_owned(),
             deployment_id: choice.deployment.id.clone(),
-            status: Status::ClientGone,
+            status: Status::Interrupted,
             http_status: None,
             error: None,
             usage: None,
             cost: Cost::UNPRICED,
+            price_name: None,
+            service_tier: None,
+            reserved: None,
             started_at,
             first_byte_at: None,
             ended_at: started_at,
@@ -72,7 +79,8 @@ impl Attempt {
             destination: None,
             bytes: None,
         };
-        Self {
+        let slot = gateway.ledger.begin(&entry).await?;
+        Ok(Self {
             gateway: Arc::clone(gateway),
             open: Some((slot, Box::new(entry))),
             choice: choice.clone(),
@@ -82,7 +90,7 @@ impl Attempt {
             strips_usage: false,
             is_sized: false,
             unanswered: None,
-        }
+        })
     }
 
     /// An answer began.
@@ -141,9 +149,9 @@ impl Attempt {
             entry.model = model;
         }
         entry.upstream_id = reading.id;
-        entry.shorten();
+        entry.service_tier = reading.service_tier;
         log(&entry);
-        Some(slot.record(entry))
+        Some(slot.record(&entry))
     }
 
     fn status(&self, end: &End, reading: &Reading, refused: bool) -> (Status, Option<String>) {

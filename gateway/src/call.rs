@@ -112,8 +112,7 @@ async fn attempt_all(
         let Some(upstream) = gateway.upstream(choice.deployment.index) else { continue };
         let same_next = tries.get(number + 1).is_some_and(|next| next.deployment.index == choice.deployment.index);
         let outgoing = shape(ask, head, choice, upstream, gateway.config.drop_params)?;
-        let slot = gateway.ledger.reserve().await?;
-        let mut attempt = Attempt::begin(gateway, slot, permit, ask, head, choice, upstream, &outgoing, started_at);
+        let mut attempt = Attempt::begin(gateway, permit, ask, head, choice, upstream, &outgoing, started_at).await?;
         match send(gateway, ask, choice, upstream, outgoing).await {
             Ok((reply, strip_usage)) if is_final || !is_retryable(reply.head.status) => {
                 attempt.answered(&reply, ask, strip_usage);

@@ -26,8 +26,9 @@ pub(crate) async fn serve(gateway: &Arc<Gateway>, intake: TunnelIntake) -> Resul
     let user_agent = headers.get(header::USER_AGENT);
     let user_agent = user_agent.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
     let permit = admit_tunnel(caller);
-    let slot = gateway.ledger.reserve().await?;
-    let mut row = Row::begin(slot, entry(permit.caller().clone(), &authority, user_agent, started_at));
+    let entry = entry(permit.caller().clone(), &authority, user_agent, started_at);
+    let slot = gateway.ledger.begin(&entry).await?;
+    let mut row = Row { slot: Some(slot), entry: Box::new(entry) };
     let opened = match gateway.dialer.open(&authority).await {
         Ok(opened) => opened,
         Err(refused) => {
@@ -63,10 +64,6 @@ struct Row {
 }
 
 impl Row {
-    fn begin(slot: Slot, entry: Entry) -> Self {
-        Self { slot: Some(slot), entry: Box::new(entry) }
-    }
-
     fn entry(&mut self) -> &mut Entry {
         &mut self.entry
     }
@@ -74,7 +71,10 @@ impl Row {
     /// Hands the row over, once.
     fn end(&mut self, status: Status) -> Option<Receipt> {
         let slot = self.slot.take()?;
-        Some(record(slot, Entry::clone(&self.entry), status))
+        self.entry.status = status;
+        self.entry.ended_at = Timestamp::now();
+        log(&self.entry);
+        Some(slot.record(&self.entry))
     }
 }
 
@@ -97,16 +97,21 @@ fn entry(caller: Caller, authority: &str, user_agent: Option<String>, started_at
         id: Uuid::now_v7(),
         kind: Kind::Tunnel,
         caller,
+        customer: None,
+        tags: Vec::new(),
         endpoint: "connect",
         model_requested: String::new(),
         model: String::new(),
         provider: String::new(),
         deployment_id: String::new(),
-        status: Status::Refused,
+        status: Status::Interrupted,
         http_status: None,
         error: None,
         usage: None,
         cost: Cost::FREE,
+        price_name: None,
+        service_tier: None,
+        reserved: None,
         started_at,
         first_byte_at: None,
         ended_at: started_at,
@@ -117,10 +122,7 @@ fn entry(caller: Caller, authority: &str, user_agent: Option<String>, started_at
     }
 }
 
-fn record(slot: Slot, mut entry: Entry, status: Status) -> Receipt {
-    entry.status = status;
-    entry.ended_at = Timestamp::now();
-    entry.shorten();
+fn log(entry: &Entry) {
     tracing::info!(
         target: "tunnel",
         id = %entry.id,
@@ -128,10 +130,9 @@ fn record(slot: Slot, mut entry: Entry, status: Status) -> Receipt {
         workload = %entry.caller.workload,
         key = entry.caller.key.alias(),
         destination = entry.destination,
-        status = status.word(),
+        status = entry.status.word(),
         error = entry.error,
         bytes = ?entry.bytes,
         "tunnel"
     );
-    slot.record(entry)
 }

@@ -24,6 +24,15 @@ pub struct Row {
     pub key_hash: String,
     /// The user the key belongs to.
     pub user: Option<String>,
+    /// The team the key belongs to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub team: Option<String>,
+    /// The end user that the caller named.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub customer: Option<String>,
+    /// The caller's tags.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
     /// Which API was called (`chat`, `messages` …) or `connect`.
     pub endpoint: String,
     /// The model the caller named.
@@ -32,7 +41,7 @@ pub struct Row {
     pub model: String,
     /// Who answered.
     pub provider: String,
-    /// `success`, `failure`, `client_gone`, `upstream_cut`, `refused`, or how a tunnel ended.
+    /// `success`, `failure`, `client_gone`, `upstream_cut`, `interrupted`, `refused`, or how a tunnel ended.
     pub status: String,
     /// The HTTP status of the upstream's answer.
     pub http_status: Option<u16>,
@@ -50,10 +59,21 @@ pub struct Row {
     pub reasoning_tokens: Option<u64>,
     /// Cost in nano-dollars; `None` when no price is known.
     pub cost_nanousd: Option<i64>,
-    /// `provider`, `estimated` or `none`.
+    /// What the budgets held for it, in nano-dollars; no part of the known cost.
+    pub reserved_nanousd: Option<i64>,
+    /// The cost before it was priced anew.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cost_before_nanousd: Option<i64>,
+    /// `provider`, `partial`, `estimated` or `none`.
     pub usage_source: String,
     /// `provider`, `override`, `catalogue`, `free` or `unpriced`.
     pub price_source: String,
+    /// The catalogue's row or the entry that the price is from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub price_name: Option<String>,
+    /// The provider's service tier.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service_tier: Option<String>,
     /// When the call was taken.
     pub started_at: String,
     /// When the first byte of the answer came.

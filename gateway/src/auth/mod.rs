@@ -63,6 +63,15 @@ impl CallerKey {
         }
     }
 
+    /// The team the key belongs to.
+    #[must_use]
+    pub fn team(&self) -> Option<&str> {
+        match self {
+            Self::Master => None,
+            Self::Virtual(record) => record.team_id.as_deref(),
+        }
+    }
+
     /// The user the key belongs to.
     #[must_use]
     pub fn user(&self) -> Option<&str> {

@@ -5,6 +5,7 @@ use fleetgate_wire::usage::Usage;
 use jiff::Timestamp;
 use uuid::Uuid;
 
+use super::record::Record;
 use crate::auth::Caller;
 use crate::price::Cost;
 
@@ -17,6 +18,10 @@ pub struct Entry {
     pub kind: Kind,
     /// Who pays.
     pub caller: Caller,
+    /// The end user that the caller named.
+    pub customer: Option<String>,
+    /// The caller's tags.
+    pub tags: Vec<String>,
     /// Which API.
     pub endpoint: &'static str,
     /// The model by the caller's name.
@@ -37,6 +42,12 @@ pub struct Entry {
     pub usage: Option<Usage>,
     /// Money.
     pub cost: Cost,
+    /// The catalogue's row or the entry that the price is from.
+    pub price_name: Option<String>,
+    /// The provider's service tier.
+    pub service_tier: Option<String>,
+    /// What the budgets hold for it.
+    pub reserved: Option<NanoDollars>,
     /// When the call was taken.
     pub started_at: Timestamp,
     /// When the answer began.
@@ -84,6 +95,8 @@ pub enum Status {
     ClientGone,
     /// The provider's answer broke in the middle.
     UpstreamCut,
+    /// The gateway died before the end: nobody knows what it cost.
+    Interrupted,
     /// A tunnel that was not opened.
     Refused,
     /// A tunnel's end, in its own words.
@@ -99,27 +112,18 @@ impl Status {
             Self::Failure => "failure",
             Self::ClientGone => "client_gone",
             Self::UpstreamCut => "upstream_cut",
+            Self::Interrupted => "interrupted",
             Self::Refused => "refused",
             Self::Tunnel(word) => word,
         }
     }
 }
 
-/// Texts that come from clients and providers are kept up to so many characters.
-const LONGEST_TEXT: usize = 512;
+/// Texts of a row are kept up to so many bytes, so that each row has its place in the journal.
+const LONGEST_TEXT: usize = 400;
+const MOST_TAGS: usize = 16;
 
 impl Entry {
-    /// Cuts what strangers wrote to a length that a row can bear.
-    pub fn shorten(&mut self) {
-        let texts = [&mut self.model_requested, &mut self.model];
-        let optional = [&mut self.error, &mut self.user_agent, &mut self.upstream_id, &mut self.destination];
-        for text in texts.into_iter().chain(optional.into_iter().flatten()) {
-            if let Some((end, _)) = text.char_indices().nth(LONGEST_TEXT) {
-                text.truncate(end);
-            }
-        }
-    }
-
     /// Who counted the tokens.
     #[must_use]
     pub fn usage_source(&self) -> &'static str {
@@ -131,4 +135,62 @@ impl Entry {
     pub fn cost_nanousd(&self) -> Option<i64> {
         self.cost.amount.map(|NanoDollars(nanos)| nanos)
     }
+
+    /// Shows the entry as a row, with what strangers wrote cut to a length that a row can bear.
+    pub(super) fn with_record<R>(&self, show: impl FnOnce(&Record<'_>) -> R) -> R {
+        let (host, key_hash) = (self.caller.host.to_string(), self.caller.key.hash_text());
+        let usage = self.usage.as_ref().and_then(|usage| serde_json::to_string(usage).ok());
+        let count = |pick: fn(&Usage) -> u64| self.usage.as_ref().map(pick);
+        show(&Record {
+            id: self.id.as_u128(),
+            kind: self.kind.word(),
+            host: cut(&host),
+            host_source: self.caller.host.source(),
+            workload: cut(self.caller.workload.as_str()),
+            key_alias: cut(self.caller.key.alias()),
+            key_hash: &key_hash,
+            user_id: self.caller.key.user().map(cut),
+            team_id: self.caller.key.team().map(cut),
+            customer: self.customer.as_deref().map(cut),
+            tags: self.tags.iter().take(MOST_TAGS).map(|tag| cut_to(tag, LONGEST_TEXT / MOST_TAGS)).collect(),
+            endpoint: self.endpoint,
+            model_requested: cut(&self.model_requested),
+            model: cut(&self.model),
+            provider: cut(&self.provider),
+            deployment_id: cut(&self.deployment_id),
+            status: self.status.word(),
+            http_status: self.http_status,
+            error: self.error.as_deref().map(cut),
+            usage: usage.as_deref(),
+            input_tokens: count(|usage| usage.input),
+            cache_read_tokens: count(|usage| usage.cache_read),
+            cache_write_tokens: count(Usage::cache_write),
+            output_tokens: count(|usage| usage.output),
+            reasoning_tokens: count(|usage| usage.reasoning),
+            cost_nanousd: self.cost_nanousd(),
+            reserved_nanousd: self.reserved.map(|NanoDollars(nanos)| nanos),
+            usage_source: self.usage_source(),
+            price_source: self.cost.source.word(),
+            price_name: self.price_name.as_deref().map(cut),
+            service_tier: self.service_tier.as_deref().map(cut),
+            started_at: self.started_at.as_microsecond(),
+            first_byte_at: self.first_byte_at.map(Timestamp::as_microsecond),
+            ended_at: self.ended_at.as_microsecond(),
+            user_agent: self.user_agent.as_deref().map(cut),
+            upstream_id: self.upstream_id.as_deref().map(cut),
+            destination: self.destination.as_deref().map(cut),
+            bytes_up: self.bytes.map(|(up, _)| up),
+            bytes_down: self.bytes.map(|(_, down)| down),
+        })
+    }
+}
+
+fn cut(text: &str) -> &str {
+    cut_to(text, LONGEST_TEXT)
+}
+
+/// The longest beginning that is whole characters and has no NUL, which PostgreSQL's texts cannot hold.
+fn cut_to(text: &str, most: usize) -> &str {
+    let most = memchr::memchr(0, text.as_bytes()).unwrap_or(text.len()).min(most);
+    &text[..text.floor_char_boundary(most)]
 }

@@ -1,35 +1,47 @@
-//! [`Entry`] to a durable row: one writer, commits in groups, nothing dropped.
+//! [`Entry`] to a durable row: into the journal at once, into the database behind the callers' backs, nothing dropped.
 
+mod applier;
 mod entry;
+mod journal;
 mod keys;
 mod query;
-mod writer;
+mod record;
+mod rollup;
+mod slot;
+mod sqlite;
+mod store;
 
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{ConnectOptions, Connection, SqlitePool};
+use applier::Applier;
+use journal::{Journal, JournalError};
+use keys::KeyChange;
+use sqlite::Sqlite;
+use store::Store;
 
 use crate::config::Durability;
 
 pub use entry::{Entry, Kind, Status};
 pub use query::{DaySpend, Filter, KeySpend};
-pub use writer::{Receipt, Slot};
+pub use record::Record;
+pub use slot::{Receipt, Slot};
 
-/// The first SQLite whose WAL cannot lose a reset log (sqlite.org/releaselog/3_51_3.html).
-const OLDEST_SQLITE: (u32, u32, u32) = (3, 51, 3);
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
-const READERS: u32 = 4;
+/// Bytes of rows that may wait for a database that is there. More of them hold calls back.
+const MOST_WAITING: u64 = 64 << 20;
+/// How often a call that is held back looks again.
+const HOLD_BACK: Duration = Duration::from_millis(20);
 
 /// The ledger. Cloning gives another handle to the same one.
 #[derive(Debug, Clone)]
 pub struct Ledger {
-    writer: Arc<writer::Writer>,
-    readers: SqlitePool,
+    journal: Arc<Journal>,
+    applier: Arc<Applier>,
+    store: Store,
     path: Arc<Path>,
+    /// Calls that an earlier process had under way when it died.
+    interrupted: usize,
 }
 
 /// Why the ledger cannot be used.
@@ -53,6 +65,14 @@ pub enum LedgerError {
         /// What SQLite says.
         source: sqlx::Error,
     },
+    /// The journal cannot be opened.
+    #[error("cannot open the ledger's journal {folder}: {cause}")]
+    Journal {
+        /// Its folder.
+        folder: PathBuf,
+        /// What is wrong.
+        cause: String,
+    },
     /// A SQLite that can lose rows was linked in.
     #[error("SQLite {found} is older than 3.51.3 and could lose rows; build Fleetgate with its own SQLite")]
     OldSqlite {
@@ -73,42 +93,21 @@ pub enum LedgerError {
 }
 
 impl Ledger {
-    /// Opens or makes the ledger, and starts its writer.
+    /// Opens or makes the ledger, and brings what an earlier process left in its journal into the database.
     ///
     /// # Errors
-    /// When the file cannot be made, opened or migrated, or SQLite is too old.
+    /// When a file cannot be made, opened or migrated, is in use by another gateway, or SQLite is too old.
     pub async fn open(path: &Path, durability: Durability) -> Result<Self, LedgerError> {
         if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
             let made = std::fs::create_dir_all(folder);
             made.map_err(|source| LedgerError::Folder { path: path.to_owned(), source })?;
         }
-        let failed = |source| LedgerError::Open { path: path.to_owned(), source };
-        let options = SqliteConnectOptions::new()
-            .filename(path)
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(match durability {
-                Durability::Process => SqliteSynchronous::Normal,
-                Durability::Power => SqliteSynchronous::Full,
-            })
-            .busy_timeout(BUSY_TIMEOUT)
-            .disable_statement_logging();
-        restrict_to_owner(path);
-        let mut connection = options.connect().await.map_err(failed)?;
-        let version: String =
-            sqlx::query_scalar("SELECT sqlite_version()").fetch_one(&mut connection).await.map_err(failed)?;
-        if parse_version(&version) < OLDEST_SQLITE {
-            return Err(LedgerError::OldSqlite { found: version });
-        }
-        let migrated = sqlx::migrate!("migrations/sqlite").run(&mut connection).await;
-        migrated.map_err(|error| failed(error.into()))?;
-        connection.ping().await.map_err(failed)?;
-
-        let readers = SqlitePoolOptions::new().max_connections(READERS).min_connections(0);
-        let readers = readers.connect_lazy_with(options.create_if_missing(false).read_only(true));
-        let path: Arc<Path> = path.into();
-        let writer = Arc::new(writer::Writer::start(connection, Arc::clone(&path)));
-        Ok(Self { writer, readers, path })
+        let (journal, interrupted) = open_journal(&journal_folder(path), durability)?;
+        let store = Store::Sqlite(Arc::new(Sqlite::open(path, durability).await?));
+        let applier = Arc::new(Applier::start(Arc::clone(&journal), store.clone()));
+        let ledger = Self { journal, applier, store, path: path.into(), interrupted };
+        ledger.catch_up().await;
+        Ok(ledger)
     }
 
     /// The file.
@@ -117,25 +116,67 @@ impl Ledger {
         &self.path
     }
 
-    /// Takes a place in the queue for one row, before the call that it is for. Waits while the queue is full: the ledger holds
-    /// calls back, it never drops a row.
+    /// Writes down that a call is about to go out. If nothing more is heard of it, its row will stand as `entry` does now. Waits
+    /// while too many rows wait for the database: the ledger holds calls back, it never drops a row.
     ///
     /// # Errors
     /// While the ledger cannot write: what cannot be written down must not be spent.
-    pub async fn reserve(&self) -> Result<Slot, LedgerError> {
-        self.writer.reserve().await.map_err(|cause| self.unavailable(&cause))
+    pub async fn begin(&self, entry: &Entry) -> Result<Slot, LedgerError> {
+        if self.store.must_be_there() {
+            self.wait_for_room().await?;
+        }
+        let begun = entry.with_record(|record| self.journal.begin(record));
+        let (opened, synced) = begun.map_err(|error| self.unavailable(&error))?;
+        let slot = Slot(opened);
+        match synced.await {
+            Ok(()) => Ok(slot),
+            Err(cause) => {
+                drop(slot.record(entry));
+                Err(self.unavailable(&cause))
+            }
+        }
     }
 
-    /// Why the ledger cannot write, if it cannot.
+    async fn wait_for_room(&self) -> Result<(), LedgerError> {
+        loop {
+            if let Some(trouble) = self.trouble() {
+                return Err(self.unavailable(&trouble));
+            }
+            if self.journal.backlog() <= MOST_WAITING {
+                return Ok(());
+            }
+            tokio::time::sleep(HOLD_BACK).await;
+        }
+    }
+
+    /// Why the ledger cannot take rows, if it cannot.
     #[must_use]
     pub fn trouble(&self) -> Option<String> {
-        self.writer.trouble()
+        self.applier.trouble()
     }
 
-    /// Writes what is queued and closes the file.
+    /// What the ledger has to do.
+    #[must_use]
+    pub fn load(&self) -> Load {
+        let settled = self.journal.settled();
+        Load {
+            open_calls: self.journal.open_calls(),
+            waiting_rows: settled.saturating_sub(self.applier.applied()),
+            interrupted: self.interrupted,
+        }
+    }
+
+    /// Brings all rows into the database that it takes, and closes it. What it does not take stays in the journal.
     pub async fn close(&self) {
-        self.writer.close().await;
-        self.readers.close().await;
+        self.applier.close().await;
+        self.store.close().await;
+    }
+
+    /// Waits until all rows that are settled now are in the database, or it is in trouble: then what it has must do.
+    async fn catch_up(&self) {
+        if let Err(cause) = self.applier.catch_up().await {
+            tracing::warn!(%cause, "what is shown lacks the rows that wait in the journal");
+        }
     }
 
     fn unavailable(&self, cause: &dyn std::fmt::Display) -> LedgerError {
@@ -143,31 +184,27 @@ impl Ledger {
     }
 }
 
-fn parse_version(text: &str) -> (u32, u32, u32) {
-    let mut numbers = text.split('.').map(|part| u32::from_str(part).unwrap_or(0));
-    let mut next = || numbers.next().unwrap_or(0);
-    (next(), next(), next())
+/// What the ledger has to do.
+#[derive(Debug, Clone, Copy)]
+pub struct Load {
+    /// Calls that were opened and have not ended.
+    pub open_calls: usize,
+    /// Rows in the journal that the database does not have yet.
+    pub waiting_rows: u64,
+    /// Calls that an earlier process had under way when it died, found at the start.
+    pub interrupted: usize,
 }
 
-/// The ledger names hosts, workloads and habits: nobody else on the machine needs to read it. Done before SQLite opens the file,
-/// because its `-wal` and `-shm` get the file's own permissions when they are made.
-fn restrict_to_owner(path: &Path) {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
-        // A file that cannot be made is reported by SQLite, in its own words.
-        drop(std::fs::OpenOptions::new().create(true).append(true).mode(0o600).open(path));
-        for suffix in ["", "-wal", "-shm"] {
-            let mut file = path.as_os_str().to_owned();
-            file.push(suffix);
-            match std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    tracing::warn!(path = %path.display(), %error, "cannot make the ledger private to its owner");
-                }
-                _ => {}
-            }
-        }
-    }
+/// `ledger.db` has its journal in `ledger.db.spool/`.
+fn journal_folder(path: &Path) -> PathBuf {
+    let mut folder = path.as_os_str().to_owned();
+    folder.push(".spool");
+    folder.into()
+}
+
+fn open_journal(folder: &Path, durability: Durability) -> Result<(Arc<Journal>, usize), LedgerError> {
+    Journal::open(folder, durability)
+        .map_err(|error: JournalError| LedgerError::Journal { folder: folder.to_owned(), cause: error.to_string() })
 }
 
 #[cfg(test)]

@@ -1,9 +1,7 @@
-//! Reading rows back.
+//! Reading rows back. Whatever is settled when a question comes is in its answer.
 
 use fleetgate_wire::row::Row;
 use jiff::Timestamp;
-use sqlx::sqlite::SqliteRow;
-use sqlx::{QueryBuilder, Row as _, Sqlite};
 
 use super::{Ledger, LedgerError};
 
@@ -56,112 +54,46 @@ impl Ledger {
     /// What was spent on calls in each of the days, summed by the database: there may be millions of rows.
     ///
     /// # Errors
-    /// When the file cannot be read.
+    /// When the database cannot be read.
     pub async fn spend_by_day(
         &self,
         since: Option<Timestamp>,
         until: Option<Timestamp>,
     ) -> Result<Vec<DaySpend>, LedgerError> {
-        let sql = "SELECT strftime('%Y-%m-%d', started_at / 1000000, 'unixepoch') AS day, key_hash, coalesce(user_id, ''), model, \
-                   coalesce(sum(cost_nanousd), 0) FROM entry \
-                   WHERE kind = 'call' AND started_at >= ? AND started_at < ? GROUP BY 1, 2, 3, 4 ORDER BY 1";
-        let since = since.map_or(i64::MIN, Timestamp::as_microsecond);
-        let until = until.map_or(i64::MAX, Timestamp::as_microsecond);
-        let rows = sqlx::query(sql).bind(since).bind(until).fetch_all(&self.readers).await;
-        let rows = rows.map_err(|error| self.unavailable(&error))?;
-        let day = |row: &SqliteRow| DaySpend {
-            day: row.get(0),
-            key_hash: row.get(1),
-            user: row.get(2),
-            model: row.get(3),
-            cost_nanousd: row.get(4),
-        };
-        Ok(rows.iter().map(day).collect())
+        self.catch_up().await;
+        self.store.spend_by_day(since, until).await.map_err(|error| self.unavailable(&error))
     }
 
     /// Rows, newest first.
     ///
     /// # Errors
-    /// When the file cannot be read.
+    /// When the database cannot be read.
     pub async fn rows(&self, filter: &Filter) -> Result<Vec<Row>, LedgerError> {
-        let mut sql = QueryBuilder::<Sqlite>::new("SELECT * FROM entry WHERE true");
-        let texts = [
-            (" AND host = ", &filter.host),
-            (" AND key_alias = ", &filter.key_alias),
-            (" AND key_hash = ", &filter.key_hash),
-            (" AND user_id = ", &filter.user),
-        ];
-        for (condition, text) in texts {
-            if let Some(text) = text {
-                sql.push(condition).push_bind(text);
-            }
-        }
-        if let Some(id) = &filter.request_id {
-            sql.push(" AND (id = ").push_bind(id).push(" OR upstream_id = ").push_bind(id).push(")");
-        }
-        for (condition, time) in [(" AND started_at >= ", filter.since), (" AND started_at < ", filter.until)] {
-            if let Some(time) = time {
-                sql.push(condition).push_bind(time.as_microsecond());
-            }
-        }
-        sql.push(" ORDER BY started_at DESC, id DESC LIMIT ").push_bind(filter.limit);
-        let rows = sql.build().fetch_all(&self.readers).await.map_err(|error| self.unavailable(&error))?;
-        rows.iter().map(read_row).collect::<Result<_, _>>().map_err(|error| self.unavailable(&error))
+        self.catch_up().await;
+        self.store.rows(filter).await.map_err(|error| self.unavailable(&error))
     }
 
     /// What a key has spent, by the hash in its rows.
     ///
     /// # Errors
-    /// When the file cannot be read.
+    /// When the database cannot be read.
     pub async fn spend_of(&self, key_hash: &str) -> Result<KeySpend, LedgerError> {
-        let sql = "SELECT coalesce(sum(cost_nanousd), 0), max(started_at) FROM entry WHERE key_hash = ?";
-        let row =
-            sqlx::query(sql).bind(key_hash).fetch_one(&self.readers).await.map_err(|error| self.unavailable(&error))?;
-        let last: Option<i64> = row.get(1);
-        let last_active = last.and_then(|micros| Timestamp::from_microsecond(micros).ok());
-        Ok(KeySpend { cost_nanousd: row.get(0), last_active })
+        self.catch_up().await;
+        self.store.spend_of(key_hash).await.map_err(|error| self.unavailable(&error))
+    }
+
+    /// What a scope (`kind:id`) has spent on calls that began at or after `since`, with the number of the last row that is
+    /// counted in it (see [`Receipt::number`](super::Receipt::number)).
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn spent(&self, scope: &str, since: Option<Timestamp>) -> Result<(i64, u64), LedgerError> {
+        self.catch_up().await;
+        self.store.spent(scope, since, || self.applier.applied()).await.map_err(|error| self.unavailable(&error))
     }
 }
 
-fn read_row(row: &SqliteRow) -> Result<Row, sqlx::Error> {
-    let count = |name: &str| -> Result<Option<u64>, sqlx::Error> {
-        Ok(row.try_get::<Option<i64>, _>(name)?.and_then(|count| u64::try_from(count).ok()))
-    };
-    let time = |name: &str| -> Result<Option<String>, sqlx::Error> {
-        let micros: Option<i64> = row.try_get(name)?;
-        Ok(micros.and_then(|micros| Timestamp::from_microsecond(micros).ok()).map(|time| format!("{time:.6}")))
-    };
-    Ok(Row {
-        request_id: row.try_get("id")?,
-        kind: row.try_get("kind")?,
-        host: row.try_get("host")?,
-        host_source: row.try_get("host_source")?,
-        workload: row.try_get("workload")?,
-        key_alias: row.try_get("key_alias")?,
-        key_hash: row.try_get("key_hash")?,
-        user: row.try_get("user_id")?,
-        endpoint: row.try_get("endpoint")?,
-        model_requested: row.try_get("model_requested")?,
-        model: row.try_get("model")?,
-        provider: row.try_get("provider")?,
-        status: row.try_get("status")?,
-        http_status: row.try_get("http_status")?,
-        error: row.try_get("error")?,
-        input_tokens: count("input_tokens")?,
-        cache_read_tokens: count("cache_read_tokens")?,
-        cache_write_tokens: count("cache_write_tokens")?,
-        output_tokens: count("output_tokens")?,
-        reasoning_tokens: count("reasoning_tokens")?,
-        cost_nanousd: row.try_get("cost_nanousd")?,
-        usage_source: row.try_get("usage_source")?,
-        price_source: row.try_get("price_source")?,
-        started_at: time("started_at")?.unwrap_or_default(),
-        first_byte_at: time("first_byte_at")?,
-        ended_at: time("ended_at")?.unwrap_or_default(),
-        user_agent: row.try_get("user_agent")?,
-        upstream_id: row.try_get("upstream_id")?,
-        destination: row.try_get("destination")?,
-        bytes_up: count("bytes_up")?,
-        bytes_down: count("bytes_down")?,
-    })
+/// A row's tags, which the table has as a JSON list.
+pub(super) fn tags(text: Option<&str>) -> Vec<String> {
+    text.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
 }

@@ -3,6 +3,7 @@ use std::os::unix::fs::PermissionsExt;
 use fleetgate_wire::money::NanoDollars;
 use fleetgate_wire::workload::Workload;
 use jiff::Timestamp;
+use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, Connection};
 use tempfile::TempDir;
 use tokio::time::timeout;
@@ -34,7 +35,13 @@ impl World {
     }
 
     async fn record(&self, entry: Entry) -> Receipt {
-        self.ledger.reserve().await.unwrap().record(entry)
+        self.ledger.begin(&entry).await.unwrap().record(&entry)
+    }
+
+    async fn healthy(&self) {
+        while self.ledger.trouble().is_some() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     async fn count(&self) -> usize {
@@ -52,6 +59,8 @@ fn entry(change: impl FnOnce(&mut Entry)) -> Entry {
         id: Uuid::now_v7(),
         kind: Kind::Call,
         caller,
+        customer: None,
+        tags: Vec::new(),
         endpoint: "chat",
         model_requested: "gpt-x".into(),
         model: "gpt-x".into(),
@@ -62,6 +71,9 @@ fn entry(change: impl FnOnce(&mut Entry)) -> Entry {
         error: None,
         usage: None,
         cost: Cost::UNPRICED,
+        price_name: None,
+        service_tier: None,
+        reserved: None,
         started_at: Timestamp::UNIX_EPOCH,
         first_byte_at: None,
         ended_at: Timestamp::UNIX_EPOCH,
@@ -77,33 +89,139 @@ fn entry(change: impl FnOnce(&mut Entry)) -> Entry {
 const BREAK: &str = "ALTER TABLE entry RENAME TO entry_away";
 const MEND: &str = "ALTER TABLE entry_away RENAME TO entry";
 
-#[tokio::test]
-async fn what_cannot_be_written_is_reported_refused_kept_and_written_later() {
-    let world = world().await;
-    let late = world.ledger.reserve().await.unwrap();
-    world.elsewhere(BREAK).await;
-    assert!(world.record(entry(|_| ())).await.await.is_err());
-    assert!(world.ledger.trouble().is_some());
-    assert!(matches!(world.ledger.reserve().await, Err(LedgerError::Unavailable { .. })));
-    // A call that was under way hears of it at once too, and so does an administrator.
-    let second = Duration::from_secs(2);
-    assert!(timeout(second, late.record(entry(|_| ()))).await.expect("an answer hangs").is_err());
-    let deleting = timeout(second, world.ledger.delete_keys(Vec::new())).await;
-    assert!(deleting.expect("a change of a key hangs").is_err());
-    world.elsewhere(MEND).await;
-    while world.ledger.trouble().is_some() {
-        tokio::time::sleep(Duration::from_millis(20)).await;
+/// A record as the journal has it, with this identifier.
+pub(super) fn record(id: u128) -> Record<'static> {
+    Record {
+        id,
+        kind: "call",
+        host: "mac",
+        host_source: "key",
+        workload: "claude-glm",
+        key_alias: "vk-mac",
+        key_hash: "00ff",
+        user_id: None,
+        team_id: None,
+        customer: None,
+        tags: Vec::new(),
+        endpoint: "chat",
+        model_requested: "gpt-x",
+        model: "gpt-x",
+        provider: "openai",
+        deployment_id: "d",
+        status: "success",
+        http_status: Some(200),
+        error: None,
+        usage: None,
+        input_tokens: Some(1),
+        cache_read_tokens: None,
+        cache_write_tokens: None,
+        output_tokens: None,
+        reasoning_tokens: None,
+        cost_nanousd: Some(5),
+        reserved_nanousd: None,
+        usage_source: "provider",
+        price_source: "catalogue",
+        price_name: None,
+        service_tier: None,
+        started_at: 0,
+        first_byte_at: None,
+        ended_at: 0,
+        user_agent: None,
+        upstream_id: None,
+        destination: None,
+        bytes_up: None,
+        bytes_down: None,
     }
-    assert_eq!(world.count().await, 2);
-    assert!(world.record(entry(|_| ())).await.await.is_ok());
 }
 
 #[tokio::test]
-async fn a_ledger_that_cannot_write_does_not_keep_the_process_alive() {
+async fn a_broken_database_stops_new_calls_and_keeps_the_rows_of_those_under_way() {
+    let world = world().await;
+    let under_way = entry(|_| ());
+    let late = world.ledger.begin(&under_way).await.unwrap();
+    world.elsewhere(BREAK).await;
+    // The row is durable: it is in the journal.
+    world.record(entry(|_| ())).await.await.unwrap();
+    eventually(|| world.ledger.trouble().is_some()).await;
+    assert!(matches!(world.ledger.begin(&under_way).await, Err(LedgerError::Unavailable { .. })));
+    late.record(&under_way).await.unwrap();
+    assert!(world.ledger.delete_keys(Vec::new()).await.is_err(), "nothing else is changed meanwhile");
+    world.elsewhere(MEND).await;
+    world.healthy().await;
+    assert_eq!(world.count().await, 2);
+    world.record(entry(|_| ())).await.await.unwrap();
+    assert_eq!(world.count().await, 3);
+}
+
+#[tokio::test]
+async fn what_the_database_does_not_take_before_the_end_is_there_after_the_next_start() {
     let world = world().await;
     world.elsewhere(BREAK).await;
-    assert!(world.record(entry(|_| ())).await.await.is_err());
-    timeout(Duration::from_secs(20), world.ledger.close()).await.expect("it gives up in the end");
+    world.record(entry(|_| ())).await.await.unwrap();
+    timeout(Duration::from_secs(20), world.ledger.close()).await.expect("it does not keep the process alive");
+    world.elsewhere(MEND).await;
+    let World { ledger, path, _dir } = world;
+    drop(ledger);
+    let again = Ledger::open(&path, Durability::Process).await.unwrap();
+    assert_eq!(again.rows(&Filter { limit: 10, ..Filter::default() }).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_call_whose_end_nobody_saw_has_a_row_that_says_so() {
+    let world = world().await;
+    let reserved = Some(NanoDollars(700));
+    let opened = entry(|entry| {
+        entry.status = Status::Interrupted;
+        entry.reserved = reserved;
+        entry.tags = vec!["nightly".into()];
+    });
+    let slot = world.ledger.begin(&opened).await.unwrap();
+    world.record(entry(|_| ())).await.await.unwrap();
+    // As after kill -9: nothing of this process runs on, and its files are as they were.
+    let copy = world.path.with_file_name("copy.db");
+    let spool = journal_folder(&copy);
+    std::fs::create_dir(&spool).unwrap();
+    for file in std::fs::read_dir(journal_folder(&world.path)).unwrap().flatten() {
+        std::fs::copy(file.path(), spool.join(file.file_name())).unwrap();
+    }
+    for _ in 0..2 {
+        let after = Ledger::open(&copy, Durability::Process).await.unwrap();
+        let rows = after.rows(&Filter { limit: 10, ..Filter::default() }).await.unwrap();
+        let mut seen: Vec<_> =
+            rows.iter().map(|row| (row.status.as_str(), row.reserved_nanousd, row.cost_nanousd)).collect();
+        seen.sort_unstable();
+        assert_eq!(seen, [("interrupted", Some(700), None), ("success", None, None)]);
+        assert_eq!(rows.iter().find(|row| row.status == "interrupted").unwrap().tags, ["nightly"]);
+        after.close().await;
+    }
+    drop(slot);
+}
+
+#[tokio::test]
+async fn sums_are_those_of_the_rows_even_when_rows_come_twice() {
+    let world = world().await;
+    let Store::Sqlite(sqlite) = &world.ledger.store;
+    let rows: Vec<_> = (1..=100).map(record).collect();
+    sqlite.apply(&rows[..60], || ()).await.unwrap();
+    sqlite.apply(&rows, || ()).await.unwrap();
+    sqlite.apply(&rows[40..], || ()).await.unwrap();
+    for scope in ["global:all", "key:00ff", "host:mac", "key_model:00ff/gpt-x", "provider:openai"] {
+        assert_eq!(world.ledger.spent(scope, None).await.unwrap().0, 500, "{scope}");
+    }
+    assert_eq!(world.ledger.spent("host:dgx", None).await.unwrap().0, 0);
+}
+
+#[tokio::test]
+async fn a_second_gateway_on_the_same_ledger_is_refused() {
+    let world = world().await;
+    let second = Ledger::open(&world.path, Durability::Process).await.map(drop);
+    assert!(second.unwrap_err().to_string().contains("another gateway has it open"));
+}
+
+async fn eventually(done: impl Fn() -> bool) {
+    while !done() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }
 
 #[tokio::test]
@@ -117,7 +235,9 @@ async fn a_row_handed_over_before_the_end_is_written_and_twice_the_same_is_one()
         drop(world.record(entry(|_| ())).await);
     }
     world.ledger.close().await;
-    let again = Ledger::open(&world.path, Durability::Power).await.unwrap();
+    let World { ledger, path, _dir } = world;
+    drop(ledger);
+    let again = Ledger::open(&path, Durability::Power).await.unwrap();
     assert_eq!(again.rows(&Filter { limit: 10_000, ..Filter::default() }).await.unwrap().len(), 701);
 }
 
@@ -125,17 +245,16 @@ async fn a_row_handed_over_before_the_end_is_written_and_twice_the_same_is_one()
 async fn strangers_texts_are_kept_to_a_length_and_any_character_is_fine() {
     let world = world().await;
     let long = "🦊".repeat(10_000);
-    let mut odd = entry(|entry| {
+    let odd = entry(|entry| {
         entry.model.clone_from(&long);
         entry.error = Some(long.clone());
-        entry.user_agent = Some("tab\tnul\0 ü".into());
+        entry.user_agent = Some("tab\tü \0 nul".into());
         entry.usage = Some(fleetgate_wire::usage::Usage { input: u64::MAX, ..Default::default() });
     });
-    odd.shorten();
     world.record(odd).await.await.unwrap();
     let row = world.ledger.rows(&Filter { limit: 1, ..Filter::default() }).await.unwrap().remove(0);
-    assert_eq!((row.model.chars().count(), row.error.unwrap().chars().count()), (512, 512));
-    assert_eq!(row.user_agent.as_deref(), Some("tab\tnul\0 ü"));
+    assert_eq!((row.model.len(), row.error.unwrap().len()), (400, 400));
+    assert_eq!(row.user_agent.as_deref(), Some("tab\tü "), "PostgreSQL's texts hold no NUL");
     assert_eq!(row.input_tokens, Some(i64::MAX as u64));
 }
 
@@ -171,10 +290,17 @@ async fn a_days_spend_counts_every_row_however_many() {
 async fn the_files_belong_to_their_owner_alone() {
     let world = world().await;
     world.record(entry(|_| ())).await.await.unwrap();
+    assert_eq!(world.count().await, 1);
     let folder = world.path.parent().unwrap();
-    for file in std::fs::read_dir(folder).unwrap() {
-        let file = file.unwrap();
-        assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{:?}", file.file_name());
+    let mut seen = 0;
+    for folder in [folder, &journal_folder(&world.path)] {
+        for file in std::fs::read_dir(folder).unwrap() {
+            let file = file.unwrap();
+            let mode = file.metadata().unwrap().permissions().mode() & 0o777;
+            let private = if file.file_type().unwrap().is_dir() { 0o700 } else { 0o600 };
+            assert_eq!(mode, private, "{:?}", file.file_name());
+            seen += 1;
+        }
     }
-    assert!(std::fs::read_dir(folder).unwrap().count() >= 2, "the log of writes is there");
+    assert!(seen >= 4, "the file, its log of writes, the journal");
 }

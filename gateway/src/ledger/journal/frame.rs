@@ -1,0 +1,134 @@
+//! One record in the journal's bytes: length, checksum, kind, row. Bytes that were never written are zero, so a length of zero is
+//! the end; a frame that was torn by the process's death fails its checksum and is the end as well.
+
+use serde::{Deserialize, Serialize};
+
+use crate::ledger::record::Record;
+
+/// The form of the rows in the frames. Frames of another form are refused, never guessed at.
+pub(crate) const FORMAT: u8 = 1;
+const HEAD: usize = 8;
+
+/// What a frame says of its row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::ledger) enum Kind {
+    /// The call is about to go out. The row says how it stands if nothing more is heard of it.
+    Opened,
+    /// The call ended so.
+    Settled,
+}
+
+/// A frame that was read.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::ledger) struct Frame<'a> {
+    pub(in crate::ledger) kind: Kind,
+    payload: &'a [u8],
+    /// The whole frame as it stands in the file.
+    pub(in crate::ledger) size: usize,
+}
+
+/// A frame whose checksum holds but which this version cannot read.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "a record of the journal has form {form}, this version reads form {FORMAT}; start the version that wrote it once, so that it empties the journal"
+)]
+pub(in crate::ledger) struct Unreadable {
+    form: u8,
+}
+
+impl<'a> Frame<'a> {
+    /// The row.
+    pub(in crate::ledger) fn record(&self) -> Result<Record<'a>, Unreadable> {
+        postcard::from_bytes(self.payload).map_err(|_| Unreadable { form: FORMAT })
+    }
+}
+
+/// Writes a frame into `buffer`, which is emptied first.
+pub(in crate::ledger) fn encode(kind: Kind, record: &Record<'_>, buffer: &mut Vec<u8>) {
+    buffer.clear();
+    buffer.extend_from_slice(&[0; HEAD]);
+    buffer.extend_from_slice(&[FORMAT, kind as u8]);
+    // Writing to memory cannot fail, and every field has a form.
+    if let Ok(bytes) = postcard::to_extend(record, std::mem::take(buffer)) {
+        *buffer = bytes;
+    }
+    let payload = buffer.len() - HEAD;
+    let checksum = crc32fast::hash(&buffer[HEAD..]);
+    // A frame is shorter than a segment.
+    buffer[..4].copy_from_slice(&u32::try_from(payload).unwrap_or(0).to_le_bytes());
+    buffer[4..HEAD].copy_from_slice(&checksum.to_le_bytes());
+}
+
+/// Reads the frame at the beginning of `bytes`; `None` at the end of what was written.
+pub(in crate::ledger) fn decode(bytes: &[u8]) -> Result<Option<Frame<'_>>, Unreadable> {
+    let Some((head, rest)) = bytes.split_at_checked(HEAD) else { return Ok(None) };
+    let number = |at: usize| u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
+    let (size, checksum) = (number(0) as usize, number(4));
+    let Some(body) = rest.get(..size).filter(|body| body.len() >= 2) else { return Ok(None) };
+    if crc32fast::hash(body) != checksum {
+        return Ok(None);
+    }
+    let kind = match (body[0], body[1]) {
+        (FORMAT, 0) => Kind::Opened,
+        (FORMAT, 1) => Kind::Settled,
+        (form, _) => return Err(Unreadable { form }),
+    };
+    Ok(Some(Frame { kind, payload: &body[2..], size: HEAD + size }))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::ledger::tests::record;
+
+    #[test]
+    fn a_frame_reads_back_as_it_was_written() {
+        let mut buffer = Vec::new();
+        let mut row = record(7);
+        row.tags = vec!["a", "b"];
+        row.error = Some("🦊");
+        encode(Kind::Settled, &row, &mut buffer);
+        buffer.extend_from_slice(&[0; 100]);
+        let frame = decode(&buffer).unwrap().unwrap();
+        assert_eq!((frame.kind, frame.record().unwrap()), (Kind::Settled, row));
+        assert!(decode(&buffer[frame.size..]).unwrap().is_none(), "zeros are the end");
+    }
+
+    #[test]
+    fn another_form_is_refused_and_not_taken_for_the_end() {
+        let mut buffer = Vec::new();
+        encode(Kind::Opened, &record(7), &mut buffer);
+        buffer[HEAD] = FORMAT + 1;
+        let checksum = crc32fast::hash(&buffer[HEAD..]).to_le_bytes();
+        buffer[4..HEAD].copy_from_slice(&checksum);
+        assert!(decode(&buffer).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn a_torn_or_changed_frame_is_the_end(cut in 0usize..200, flip in 0usize..200, bit in 0u8..8) {
+            let mut buffer = Vec::new();
+            encode(Kind::Settled, &record(7), &mut buffer);
+            let torn = &buffer[..cut.min(buffer.len() - 1)];
+            prop_assert!(decode(torn).unwrap().is_none());
+            let at = flip % buffer.len();
+            buffer[at] ^= 1 << bit;
+            prop_assert!(!matches!(decode(&buffer), Ok(Some(frame)) if frame.record() == Ok(record(7))));
+        }
+
+        #[test]
+        fn any_bytes_are_read_without_a_panic(bytes: Vec<u8>) {
+            if let Ok(Some(frame)) = decode(&bytes) {
+                let _any = frame.record();
+            }
+        }
+    }
+
+    impl PartialEq for Unreadable {
+        fn eq(&self, other: &Self) -> bool {
+            self.form == other.form
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! A row on its way: what the journal holds and what a database is given. The names are those of the table's columns.
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// One row. Texts are borrowed from the entry that it was made of, or from the journal's bytes.
+///
+/// The journal keeps it in postcard's form, which knows fields by their order alone: a change of this struct is a new
+/// [`FORMAT`](super::journal::FORMAT).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record<'a> {
+    /// The identifier as a number.
+    pub id: u128,
+    /// `call` or `tunnel`.
+    pub kind: &'a str,
+    /// The machine.
+    pub host: &'a str,
+    /// Why that is believed.
+    pub host_source: &'a str,
+    /// What made the call there.
+    pub workload: &'a str,
+    /// The key's name.
+    pub key_alias: &'a str,
+    /// The key's hash, or `master`.
+    pub key_hash: &'a str,
+    /// The key's user.
+    #[serde(borrow)]
+    pub user_id: Option<&'a str>,
+    /// The key's team.
+    #[serde(borrow)]
+    pub team_id: Option<&'a str>,
+    /// The end user that the caller named.
+    #[serde(borrow)]
+    pub customer: Option<&'a str>,
+    /// The caller's tags.
+    #[serde(borrow)]
+    pub tags: Vec<&'a str>,
+    /// Which API.
+    pub endpoint: &'a str,
+    /// The model by the caller's name.
+    pub model_requested: &'a str,
+    /// The model that answered.
+    pub model: &'a str,
+    /// Who answered.
+    pub provider: &'a str,
+    /// The entry of `model_list` that served it.
+    pub deployment_id: &'a str,
+    /// How it ended.
+    pub status: &'a str,
+    /// The upstream's HTTP status.
+    pub http_status: Option<u16>,
+    /// What went wrong.
+    #[serde(borrow)]
+    pub error: Option<&'a str>,
+    /// Token counts as JSON, see [`fleetgate_wire::usage::Usage`].
+    #[serde(borrow)]
+    pub usage: Option<&'a str>,
+    /// The whole prompt.
+    pub input_tokens: Option<u64>,
+    /// Read from a cache.
+    pub cache_read_tokens: Option<u64>,
+    /// Written to a cache.
+    pub cache_write_tokens: Option<u64>,
+    /// Everything produced.
+    pub output_tokens: Option<u64>,
+    /// Produced while reasoning.
+    pub reasoning_tokens: Option<u64>,
+    /// Known cost in nano-dollars.
+    pub cost_nanousd: Option<i64>,
+    /// What was reserved for it in the budgets, in nano-dollars. Never part of the known cost.
+    pub reserved_nanousd: Option<i64>,
+    /// Who counted.
+    pub usage_source: &'a str,
+    /// Who priced.
+    pub price_source: &'a str,
+    /// By which row of the catalogue, or which entry.
+    #[serde(borrow)]
+    pub price_name: Option<&'a str>,
+    /// The provider's service tier.
+    #[serde(borrow)]
+    pub service_tier: Option<&'a str>,
+    /// Microseconds since 1970.
+    pub started_at: i64,
+    /// Microseconds since 1970.
+    pub first_byte_at: Option<i64>,
+    /// Microseconds since 1970.
+    pub ended_at: i64,
+    /// The caller's program.
+    #[serde(borrow)]
+    pub user_agent: Option<&'a str>,
+    /// The provider's identifier.
+    #[serde(borrow)]
+    pub upstream_id: Option<&'a str>,
+    /// A tunnel's destination.
+    #[serde(borrow)]
+    pub destination: Option<&'a str>,
+    /// Towards a tunnel's destination.
+    pub bytes_up: Option<u64>,
+    /// Towards a tunnel's client.
+    pub bytes_down: Option<u64>,
+}
+
+impl Record<'_> {
+    /// The identifier as text, as the table has it.
+    #[must_use]
+    pub fn id_text(&self) -> String {
+        Uuid::from_u128(self.id).to_string()
+    }
+
+    /// The caller's tags as JSON; `None` when there are none.
+    #[must_use]
+    pub fn tags_text(&self) -> Option<String> {
+        (!self.tags.is_empty()).then(|| serde_json::Value::from(self.tags.clone()).to_string())
+    }
+}

@@ -1,0 +1,68 @@
+//! Rows to sums: what each scope spent in each quarter of an hour. Budgets start from these sums, so that nobody adds up a million
+//! rows.
+
+use std::collections::HashMap;
+use std::fmt::Write;
+
+use super::record::Record;
+
+/// Seconds in a bucket. All the world's time zones are whole quarters of an hour away from UTC, so days and months of any of them
+/// begin with a bucket.
+pub(super) const BUCKET_SECONDS: i64 = 900;
+
+/// What was spent in one bucket.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Sum {
+    pub(super) cost_nanousd: i64,
+    pub(super) calls: i64,
+}
+
+/// Sums by scope and bucket.
+#[derive(Debug, Default)]
+pub(super) struct Rollup {
+    sums: HashMap<(String, i64), Sum>,
+    scope: String,
+}
+
+impl Rollup {
+    /// Adds a row to the sums of all scopes that it counts in.
+    pub(super) fn add(&mut self, record: &Record<'_>) {
+        if record.kind != "call" {
+            return;
+        }
+        let bucket = record.started_at.div_euclid(BUCKET_SECONDS * 1_000_000);
+        let cost = record.cost_nanousd.unwrap_or(0);
+        let one = [
+            ("global", "all"),
+            ("key", record.key_hash),
+            ("host", record.host),
+            ("workload", record.workload),
+            ("model", record.model_requested),
+            ("provider", record.provider),
+            ("deployment", record.deployment_id),
+        ];
+        let optional = [("user", record.user_id), ("team", record.team_id), ("customer", record.customer)];
+        let optional = optional.into_iter().filter_map(|(kind, id)| Some((kind, id?)));
+        let tags = record.tags.iter().map(|tag| ("tag", *tag));
+        for (kind, id) in one.into_iter().chain(optional).chain(tags) {
+            self.scope.clear();
+            // Writing to a String cannot fail.
+            let _ = write!(self.scope, "{kind}:{id}");
+            self.count(bucket, cost);
+        }
+        self.scope.clear();
+        let _ = write!(self.scope, "key_model:{}/{}", record.key_hash, record.model_requested);
+        self.count(bucket, cost);
+    }
+
+    fn count(&mut self, bucket: i64, cost: i64) {
+        // Looked up by a borrowed pair there would be no copy for a scope that is there already; HashMap has no such look-up.
+        let sum = self.sums.entry((self.scope.clone(), bucket)).or_default();
+        sum.cost_nanousd = sum.cost_nanousd.saturating_add(cost);
+        sum.calls += 1;
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, i64, Sum)> {
+        self.sums.iter().map(|((scope, bucket), sum)| (scope.as_str(), *bucket, *sum))
+    }
+}

@@ -1,0 +1,165 @@
+//! Rows into the table, and into the sums.
+
+use std::sync::LazyLock;
+
+use sqlx::query::Query;
+use sqlx::sqlite::{SqliteArguments, SqliteConnection};
+use sqlx::{Connection, Sqlite as Driver};
+
+use super::Sqlite;
+use crate::ledger::record::Record;
+use crate::ledger::rollup::Rollup;
+
+/// Rows in one statement at most. Every number of rows up to it has a prepared statement of its own: each statement costs two
+/// changes of thread.
+const MOST_ROWS: usize = 32;
+
+/// The statements for 1 to [`MOST_ROWS`] rows, put together once.
+static INSERTS: LazyLock<Vec<String>> = LazyLock::new(|| (1..=MOST_ROWS).map(insert_statement).collect());
+
+const ADD_UP: &str = "INSERT INTO spend (scope, bucket, cost_nanousd, calls) VALUES (?, ?, ?, ?) ON CONFLICT (scope, bucket) \
+                      DO UPDATE SET cost_nanousd = cost_nanousd + excluded.cost_nanousd, calls = calls + excluded.calls";
+
+const COLUMNS: [&str; 39] = [
+    "id",
+    "kind",
+    "host",
+    "host_source",
+    "workload",
+    "key_alias",
+    "key_hash",
+    "user_id",
+    "team_id",
+    "customer",
+    "tags",
+    "endpoint",
+    "model_requested",
+    "model",
+    "provider",
+    "deployment_id",
+    "status",
+    "http_status",
+    "error",
+    "usage",
+    "input_tokens",
+    "cache_read_tokens",
+    "cache_write_tokens",
+    "output_tokens",
+    "reasoning_tokens",
+    "cost_nanousd",
+    "reserved_nanousd",
+    "usage_source",
+    "price_source",
+    "price_name",
+    "service_tier",
+    "started_at",
+    "first_byte_at",
+    "ended_at",
+    "user_agent",
+    "upstream_id",
+    "destination",
+    "bytes_up",
+    "bytes_down",
+];
+
+impl Sqlite {
+    /// Writes rows and their sums in one transaction.
+    pub(in crate::ledger) async fn apply(
+        &self,
+        records: &[Record<'_>],
+        done: impl FnOnce(),
+    ) -> Result<(), sqlx::Error> {
+        let mut writer = self.writer.lock().await;
+        let mut transaction = writer.begin().await?;
+        let mut rollup = Rollup::default();
+        let mut all_new = true;
+        for piece in records.chunks(MOST_ROWS) {
+            all_new &= insert(&mut transaction, piece).await? == piece.len() as u64;
+            piece.iter().for_each(|record| rollup.add(record));
+        }
+        if !all_new {
+            // An earlier process had applied some of them before it died, and they were counted then.
+            transaction.rollback().await?;
+            transaction = writer.begin().await?;
+            rollup = Rollup::default();
+            for record in records {
+                if insert(&mut transaction, std::slice::from_ref(record)).await? == 1 {
+                    rollup.add(record);
+                }
+            }
+        }
+        for (scope, bucket, sum) in rollup.iter() {
+            let add = sqlx::query(ADD_UP).bind(scope).bind(bucket).bind(sum.cost_nanousd).bind(sum.calls);
+            add.execute(&mut *transaction).await?;
+        }
+        transaction.commit().await?;
+        done();
+        Ok(())
+    }
+}
+
+fn insert_statement(rows: usize) -> String {
+    let places = format!("({})", vec!["?"; COLUMNS.len()].join(", "));
+    // A row that is applied again after a crash changes nothing: its identifier makes that harmless.
+    format!(
+        "INSERT INTO entry ({}) VALUES {} ON CONFLICT (id) DO NOTHING",
+        COLUMNS.join(", "),
+        vec![places; rows].join(", ")
+    )
+}
+
+async fn insert(connection: &mut SqliteConnection, records: &[Record<'_>]) -> Result<u64, sqlx::Error> {
+    // Chunks are not empty and not longer than MOST_ROWS, so the statement is there.
+    let statement = INSERTS[records.len() - 1].as_str();
+    let query = records.iter().fold(sqlx::query(statement), |query, record| bind(query, record));
+    Ok(query.execute(connection).await?.rows_affected())
+}
+
+/// One row's values, in the order of [`COLUMNS`].
+fn bind<'q>(query: Query<'q, Driver, SqliteArguments>, record: &'q Record<'_>) -> Query<'q, Driver, SqliteArguments> {
+    query
+        .bind(record.id_text())
+        .bind(record.kind)
+        .bind(record.host)
+        .bind(record.host_source)
+        .bind(record.workload)
+        .bind(record.key_alias)
+        .bind(record.key_hash)
+        .bind(record.user_id)
+        .bind(record.team_id)
+        .bind(record.customer)
+        .bind(record.tags_text())
+        .bind(record.endpoint)
+        .bind(record.model_requested)
+        .bind(record.model)
+        .bind(record.provider)
+        .bind(record.deployment_id)
+        .bind(record.status)
+        .bind(record.http_status)
+        .bind(record.error)
+        .bind(record.usage)
+        .bind(record.input_tokens.map(signed))
+        .bind(record.cache_read_tokens.map(signed))
+        .bind(record.cache_write_tokens.map(signed))
+        .bind(record.output_tokens.map(signed))
+        .bind(record.reasoning_tokens.map(signed))
+        .bind(record.cost_nanousd)
+        .bind(record.reserved_nanousd)
+        .bind(record.usage_source)
+        .bind(record.price_source)
+        .bind(record.price_name)
+        .bind(record.service_tier)
+        .bind(record.started_at)
+        .bind(record.first_byte_at)
+        .bind(record.ended_at)
+        .bind(record.user_agent)
+        .bind(record.upstream_id)
+        .bind(record.destination)
+        .bind(record.bytes_up.map(signed))
+        .bind(record.bytes_down.map(signed))
+}
+
+/// SQLite's integers are signed; no count comes near the limit.
+fn signed(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}

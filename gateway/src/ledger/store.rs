@@ -1,0 +1,96 @@
+//! Where rows end up.
+
+use std::fmt;
+use std::sync::Arc;
+
+use fleetgate_wire::row::Row;
+use jiff::Timestamp;
+
+use super::keys::KeyChange;
+use super::query::{DaySpend, Filter, KeySpend};
+use super::record::Record;
+use super::sqlite::Sqlite;
+
+/// A database.
+#[derive(Debug, Clone)]
+pub(super) enum Store {
+    /// One file beside the journal.
+    Sqlite(Arc<Sqlite>),
+}
+
+impl Store {
+    /// Writes rows and their sums in one transaction; rows that are there already change nothing. `done` is called with the
+    /// commit.
+    pub(super) async fn apply(&self, records: &[Record<'_>], done: impl FnOnce()) -> Result<(), sqlx::Error> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.apply(records, done).await,
+        }
+    }
+
+    pub(super) async fn rows(&self, filter: &Filter) -> Result<Vec<Row>, sqlx::Error> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.rows(filter).await,
+        }
+    }
+
+    pub(super) async fn spend_by_day(
+        &self,
+        since: Option<Timestamp>,
+        until: Option<Timestamp>,
+    ) -> Result<Vec<DaySpend>, sqlx::Error> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.spend_by_day(since, until).await,
+        }
+    }
+
+    pub(super) async fn spend_of(&self, key_hash: &str) -> Result<KeySpend, sqlx::Error> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.spend_of(key_hash).await,
+        }
+    }
+
+    pub(super) async fn spent<R>(
+        &self,
+        scope: &str,
+        since: Option<Timestamp>,
+        read: impl FnOnce() -> R,
+    ) -> Result<(i64, R), sqlx::Error> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.spent(scope, since, read).await,
+        }
+    }
+
+    pub(super) async fn keys(&self) -> Result<Vec<String>, sqlx::Error> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.keys().await,
+        }
+    }
+
+    pub(super) async fn change_key(&self, change: &KeyChange) -> Result<(), sqlx::Error> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.change_key(change).await,
+        }
+    }
+
+    pub(super) async fn close(&self) {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.close().await,
+        }
+    }
+
+    /// Whether calls must stop while the database cannot take rows. A file beside the journal must take them: if it cannot, somebody
+    /// has to look. A server may be away for hours.
+    pub(super) fn must_be_there(&self) -> bool {
+        match self {
+            Self::Sqlite(_) => true,
+        }
+    }
+}
+
+impl fmt::Display for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.fmt(f),
+        }
+    }
+}
