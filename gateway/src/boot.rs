@@ -13,9 +13,9 @@ use tokio::sync::Mutex;
 
 use crate::admin::{self, Admin, Peer};
 use crate::auth::Keyring;
-use crate::config::{Config, Finding, Severity};
+use crate::config::{Config, Finding, OnClientGone, Severity};
 use crate::egress::Dialer;
-use crate::front::{Answer, Arrival, ListenError, Listener, serve};
+use crate::front::{Answer, Arrival, Intake, ListenError, Listener, serve};
 use crate::gateway::Gateway;
 use crate::ledger::{Ledger, LedgerError};
 use crate::price::{Catalogue, CatalogueError, Pricer};
@@ -126,7 +126,7 @@ async fn answer(gateway: Arc<Gateway>, admin: axum::Router, request: Request<Inc
     let arrival = Arrival::sort(request, peer);
     let dialect = arrival.dialect();
     let result = match arrival {
-        Arrival::Call(intake) => call::serve(&gateway, intake).await,
+        Arrival::Call(intake) => serve_call(gateway, intake).await,
         Arrival::Tunnel(intake) => tunnel::serve(&gateway, intake).await,
         Arrival::AbsoluteForm(_) => Err(Refusal::AbsoluteForm),
         Arrival::Other(request) => Ok(manage(admin, request, peer).await),
@@ -134,6 +134,16 @@ async fn answer(gateway: Arc<Gateway>, admin: axum::Router, request: Request<Inc
     let mut answer = result.unwrap_or_else(|refusal| refusal.answer(dialect));
     answer.headers_mut().insert(names::GATEWAY, HeaderValue::from_static(VERSION));
     answer
+}
+
+/// A client that goes away before the answer's head takes this future with it. Where answers are to be finished, they must not
+/// end with it.
+async fn serve_call(gateway: Arc<Gateway>, intake: Intake) -> Result<Answer, Refusal> {
+    if gateway.config.on_client_gone == OnClientGone::Abort {
+        return call::serve(&gateway, intake).await;
+    }
+    let serving = tokio::spawn(async move { call::serve(&gateway, intake).await });
+    serving.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
 }
 
 async fn manage(admin: axum::Router, mut request: Request<Incoming>, peer: SocketAddr) -> Answer {

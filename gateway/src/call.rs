@@ -17,7 +17,7 @@ use crate::dialect::Ask;
 use crate::front::{self, Answer, Intake};
 use crate::gateway::Gateway;
 use crate::provider::{Client, ClientError, Outgoing, Reply, Upstream, answer_mock, shape};
-use crate::relay::{End, RelayBody, Tap};
+use crate::relay::{End, OnClientGone, RelayBody, Tap};
 use crate::respond::{Refusal, empty};
 use crate::route::{Choice, Group, NoRoute, Plan};
 
@@ -116,7 +116,7 @@ async fn attempt_all(
         match send(gateway, ask, choice, upstream, outgoing).await {
             Ok((reply, strip_usage)) if is_final || !is_retryable(reply.head.status) => {
                 attempt.answered(&reply, ask, strip_usage);
-                return relay(reply, attempt, patience(gateway, ask, choice)).await;
+                return relay(reply, attempt, patience(gateway, ask, choice), gateway.config.on_client_gone).await;
             }
             Ok((reply, _)) => {
                 let pause = pause(&reply.head.headers, number, same_next);
@@ -181,7 +181,12 @@ fn pause(headers: &HeaderMap, number: usize, same_next: bool) -> Duration {
     asked.unwrap_or(grown).min(LONGEST_WAIT)
 }
 
-async fn relay(reply: Reply, mut attempt: Attempt, patience: Duration) -> Result<Answer, Refusal> {
+async fn relay(
+    reply: Reply,
+    mut attempt: Attempt,
+    patience: Duration,
+    on_client_gone: OnClientGone,
+) -> Result<Answer, Refusal> {
     let Reply { mut head, body } = reply;
     names::strip_hop_by_hop(&mut head.headers);
     for name in &PROVIDERS_OWN {
@@ -196,6 +201,6 @@ async fn relay(reply: Reply, mut attempt: Attempt, patience: Duration) -> Result
         attempt.settle(End::Complete).await?;
         return Ok(Answer::from_parts(head, empty(StatusCode::OK).into_body()));
     }
-    let body = RelayBody::new(body, attempt, patience);
+    let body = RelayBody::new(body, attempt, patience, on_client_gone);
     Ok(Answer::from_parts(head, body.map_err(Into::into).boxed_unsync()))
 }

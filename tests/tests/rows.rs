@@ -200,7 +200,7 @@ async fn a_client_that_leaves_before_the_head_or_between_two_attempts_leaves_its
 }
 
 #[tokio::test]
-async fn while_the_ledger_cannot_write_answers_are_cut_and_new_calls_refused() {
+async fn while_the_database_cannot_be_written_calls_under_way_end_well_and_new_ones_are_refused() {
     let upstream = Upstream::start().await;
     let gw = gateway(&upstream).await;
     let gate = Gate::new();
@@ -208,24 +208,66 @@ async fn while_the_ledger_cannot_write_answers_are_cut_and_new_calls_refused() {
     let mut open = gw.post("/v1/chat/completions").bearer(MASTER_KEY).json(&stream_request("gpt-x")).open().await;
     open.read_until("\"one\"").await;
     sql(&gw, "ALTER TABLE entry RENAME TO entry_away");
-    let lost = chat(&gw, &chat_request("gpt-x")).await;
-    assert!(!lost.whole, "an answer without a row was completed");
+    // Its row is in the journal, durable, whatever the database says.
+    chat(&gw, &chat_request("gpt-x")).await.expect(200);
+    eventually("the trouble is noticed", async || {
+        (gw.get("/health/readiness").send().await.status == 503).then_some(())
+    })
+    .await;
     gate.open();
-    let lost = open.finish().await;
-    assert!(!lost.whole && !lost.text().contains("[DONE]"), "{}", lost.text());
+    let answer = open.finish().await;
+    assert!(answer.whole && answer.text().contains("[DONE]"), "{}", answer.text());
     let refused =
         gw.post("/v1/messages").bearer(MASTER_KEY).json(&anthropic::request("sonnet")).send().await.expect(503);
     assert_eq!(
         (refused.header("x-fleetgate-reason"), &refused.json()["type"]),
         ("ledger_unavailable", &json!("error"))
     );
-    gw.get("/health/readiness").send().await.expect(503);
     assert_eq!(upstream.requests().len(), 2, "nothing is spent that cannot be written down");
     sql(&gw, "ALTER TABLE entry_away RENAME TO entry");
     eventually("the ledger writes again", async || {
         (gw.get("/health/readiness").send().await.status == 200).then_some(())
     })
     .await;
-    assert_eq!(gw.rows().await.len(), 2, "the rows of the cut answers were kept");
+    assert_eq!(gw.rows().await.len(), 2, "no row was lost");
     chat(&gw, &chat_request("gpt-x")).await.expect(200);
+}
+
+#[tokio::test]
+async fn an_answer_may_be_read_to_its_end_for_the_sake_of_its_row() {
+    let upstream = Upstream::start().await;
+    let gw = Gateway::start(|c| {
+        c.deployment("gpt-x", "openai/gpt-4.1-mini", &upstream, &json!({})).set(
+            "fleetgate",
+            "on_client_gone",
+            json!("finish"),
+        )
+    })
+    .await;
+    let gate = Gate::new();
+    upstream.reply(Reply::stream(chat_events("gpt-4.1-mini", &["one", "two"], true)).pause_after(2, &gate));
+    let mut open = gw.post("/v1/chat/completions").bearer(MASTER_KEY).json(&stream_request("gpt-x")).open().await;
+    open.read_until("\"one\"").await;
+    drop(open);
+    gate.open();
+    let row = eventually("the row of the call", async || gw.rows().await.pop()).await;
+    assert_eq!((row.status.as_str(), row.usage_source.as_str()), ("client_gone", "provider"));
+    assert!(row.cost_nanousd.is_some(), "{row:?}");
+
+    // The same where not even the head had come.
+    let gate = Gate::new();
+    upstream.reply(
+        Reply::json(200, &json!({"id": "late", "usage": {"prompt_tokens": 7, "completion_tokens": 1}})).held_by(&gate),
+    );
+    let waiting =
+        tokio::spawn(gw.post("/v1/chat/completions").bearer(MASTER_KEY).json(&chat_request("gpt-x")).try_open());
+    upstream.arrived(2).await;
+    waiting.abort();
+    gate.open();
+    let row = eventually("the second row", async || {
+        let rows = gw.rows().await;
+        (rows.len() == 2).then(|| rows[0].clone())
+    })
+    .await;
+    assert_eq!((row.status.as_str(), row.input_tokens), ("client_gone", Some(7)));
 }

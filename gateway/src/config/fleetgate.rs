@@ -7,10 +7,12 @@ use ipnet::IpNet;
 
 use super::report::Report;
 use super::section::Section;
-use super::{Durability, EgressSettings, Origin};
+use super::{Durability, EgressSettings, OnClientGone, Origin};
 
 const MAX_REQUEST_BYTES: usize = 64 << 20;
 const IDLE: Duration = Duration::from_secs(600);
+/// An answer that nobody listens to is read for so long at most.
+const FINISH_WITHIN: Duration = Duration::from_secs(600);
 const MAX_TUNNELS: usize = 4096;
 const PORTS: &[u16] = &[443];
 
@@ -30,6 +32,25 @@ pub(super) fn durability(own: &Section<'_>, report: &mut Report) -> Durability {
     let word = if durability == Durability::Power { "power" } else { "process" };
     report.setting("fleetgate.durability", word, origin);
     durability
+}
+
+/// `fleetgate.on_client_gone` and `fleetgate.finish_within`.
+pub(super) fn on_client_gone(own: &Section<'_>, report: &mut Report) -> OnClientGone {
+    let within = own.seconds("finish_within", report).map_or(FINISH_WITHIN, |given| given.value);
+    let (policy, origin) = match own.text("on_client_gone", report) {
+        None => (OnClientGone::Abort, Origin::Default),
+        Some(given) => match given.value.as_str() {
+            "abort" => (OnClientGone::Abort, given.origin),
+            "finish" => (OnClientGone::Finish { within }, given.origin),
+            _ => {
+                report.error(given.origin, "fleetgate.on_client_gone must be abort or finish");
+                (OnClientGone::Abort, Origin::Default)
+            }
+        },
+    };
+    let word = if policy == OnClientGone::Abort { "abort" } else { "finish" };
+    report.setting("fleetgate.on_client_gone", word, origin);
+    policy
 }
 
 /// `fleetgate.max_request_bytes`.

@@ -304,6 +304,8 @@ pub(super) const KEYS_BY_PATH: &[(&str, Fate)] = &[
     ("fleetgate.listen", Honoured),
     ("fleetgate.database", Honoured),
     ("fleetgate.durability", Honoured),
+    ("fleetgate.on_client_gone", Honoured),
+    ("fleetgate.finish_within", Honoured),
     ("fleetgate.max_request_bytes", Honoured),
     ("fleetgate.dangerously_listen_publicly", Honoured),
     ("fleetgate.egress", Honoured),

@@ -138,6 +138,7 @@ fn build(
         master_key,
         database,
         durability,
+        on_client_gone: fleetgate::on_client_gone(&own, report),
         deployments: models.deployments,
         routing,
         drop_params,

@@ -63,6 +63,8 @@ pub struct Config {
     pub stream_timeout: Option<Duration>,
     /// The largest request body, in bytes.
     pub max_request_bytes: usize,
+    /// What becomes of an answer whose client went away.
+    pub on_client_gone: OnClientGone,
     /// Where tunnels may lead.
     pub egress: EgressSettings,
     /// Every variable the process was started with, `.env` included, for provider keys that no entry names.
@@ -79,6 +81,19 @@ pub enum Durability {
     Process,
     /// The loss of power: the row is on the disk before the answer ends.
     Power,
+}
+
+/// What becomes of an answer whose client went away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnClientGone {
+    /// The provider's answer is dropped, and what was produced until then is priced.
+    #[default]
+    Abort,
+    /// It is read to its end, so that the row knows its usage.
+    Finish {
+        /// For so long at most.
+        within: Duration,
+    },
 }
 
 /// One `model_list` entry: a public name, an upstream model, and how to reach it.

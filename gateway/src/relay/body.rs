@@ -10,7 +10,7 @@ use bytes::{Bytes, BytesMut};
 use hyper::body::{Body, Frame};
 use tokio::time::{Instant, Sleep};
 
-use super::{End, Tap, Unrecorded};
+use super::{End, OnClientGone, Tap, Unrecorded};
 
 /// Pieces that are ready together are joined up to this size: one write instead of many.
 const JOIN_LIMIT: usize = 64 * 1024;
@@ -27,8 +27,21 @@ pub enum RelayError {
 }
 
 /// A body that relays another and settles its row.
-#[derive(Debug)]
-pub struct RelayBody<B, T: Tap> {
+///
+/// Dropped in mid-answer, its client went away: the provider's answer is dropped as well, or read to its end, as the operator wants.
+pub struct RelayBody<B, T>
+where
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: fmt::Display,
+    T: Tap,
+{
+    /// There until the body is dropped.
+    relaying: Option<Relaying<B, T>>,
+    on_client_gone: OnClientGone,
+}
+
+/// An answer on its way.
+struct Relaying<B, T: Tap> {
     inner: B,
     tap: T,
     state: State<T::Receipt>,
@@ -65,13 +78,73 @@ enum Then {
 
 impl<B, T> RelayBody<B, T>
 where
-    B: Body<Data = Bytes> + Unpin,
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: fmt::Display,
     T: Tap,
 {
     /// Relays `inner`; a silence longer than `patience` counts as a cut.
-    pub fn new(inner: B, tap: T, patience: Duration) -> Self {
-        Self { inner, tap, state: State::Flowing, held: None, next: None, silence: Silence::new(patience) }
+    pub fn new(inner: B, tap: T, patience: Duration, on_client_gone: OnClientGone) -> Self {
+        let silence = Silence::new(patience);
+        let relaying = Relaying { inner, tap, state: State::Flowing, held: None, next: None, silence };
+        Self { relaying: Some(relaying), on_client_gone }
+    }
+}
+
+impl<B, T> Body for RelayBody<B, T>
+where
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: fmt::Display,
+    T: Tap,
+{
+    type Data = Bytes;
+    type Error = RelayError;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, RelayError>>> {
+        match &mut self.get_mut().relaying {
+            Some(relaying) => relaying.poll(cx),
+            None => Poll::Ready(None),
+        }
+    }
+}
+
+/// (While the row is being written or after, it is written.)
+impl<B, T> Drop for RelayBody<B, T>
+where
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: fmt::Display,
+    T: Tap,
+{
+    fn drop(&mut self) {
+        let Some(mut relaying) = self.relaying.take().filter(|relaying| matches!(relaying.state, State::Flowing))
+        else {
+            return;
+        };
+        let runtime = tokio::runtime::Handle::try_current();
+        match (self.on_client_gone, runtime) {
+            (OnClientGone::Finish { within }, Ok(runtime)) => drop(runtime.spawn(relaying.read_to_end(within))),
+            _ => drop(relaying.tap.settle(End::ClientGone)),
+        }
+    }
+}
+
+impl<B, T> Relaying<B, T>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: fmt::Display,
+    T: Tap,
+{
+    /// Reads on although nobody listens any more: the provider charges for the whole answer anyhow, and so the row can say what it
+    /// cost.
+    async fn read_to_end(mut self, within: Duration) {
+        let reading = async {
+            while let Upstream::Data(data) = std::future::poll_fn(|cx| self.poll_upstream(cx)).await {
+                self.tap.see(data);
+            }
+            self.tap.rest();
+        };
+        let _too_long = tokio::time::timeout(within, reading).await;
+        // The row is written whether or not its receipt is waited for.
+        drop(self.tap.settle(End::ClientGone));
     }
 
     /// The next piece from the provider, joined with those that are ready as well.
@@ -162,31 +235,27 @@ fn join(mut pieces: VecDeque<Bytes>, size: usize) -> Bytes {
     joined.freeze()
 }
 
-impl<B, T> Body for RelayBody<B, T>
+impl<B, T> Relaying<B, T>
 where
     B: Body<Data = Bytes> + Unpin,
     B::Error: fmt::Display,
     T: Tap,
 {
-    type Data = Bytes;
-    type Error = RelayError;
-
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, RelayError>>> {
-        let this = self.get_mut();
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, RelayError>>> {
         loop {
-            match &mut this.state {
-                State::Flowing => match ready!(this.poll_upstream(cx)) {
-                    Upstream::Data(data) => match this.pass(data) {
+            match &mut self.state {
+                State::Flowing => match ready!(self.poll_upstream(cx)) {
+                    Upstream::Data(data) => match self.pass(data) {
                         Some(out) if !out.is_empty() => return Poll::Ready(Some(Ok(Frame::data(out)))),
                         // Held back, or an event that the client did not ask for.
                         _ => {}
                     },
-                    Upstream::End => this.close(End::Complete, Then::End),
+                    Upstream::End => self.close(End::Complete, Then::End),
                     Upstream::Broken(cause) => {
-                        this.close(End::UpstreamCut(cause.clone()), Then::Fail(RelayError::Upstream(cause)));
+                        self.close(End::UpstreamCut(cause.clone()), Then::Fail(RelayError::Upstream(cause)));
                     }
                     Upstream::Silent => {
-                        this.close(
+                        self.close(
                             End::UpstreamSilent,
                             Then::Fail(RelayError::Upstream("nothing came for too long".into())),
                         );
@@ -196,49 +265,40 @@ where
                     let written = ready!(Pin::new(receipt).poll(cx));
                     let then = std::mem::replace(then, Then::End);
                     if let Err(unrecorded) = written {
-                        this.held = None;
-                        this.state = State::Cutting(unrecorded.into());
+                        self.held = None;
+                        self.state = State::Cutting(unrecorded.into());
                         continue;
                     }
-                    this.state = match then {
+                    self.state = match then {
                         Then::GoOn => State::Settled,
                         Then::End => State::Ended,
                         Then::Fail(error) => State::Cutting(error),
                     };
-                    if let Some(held) = this.held.take().filter(|held| !held.is_empty()) {
+                    if let Some(held) = self.held.take().filter(|held| !held.is_empty()) {
                         return Poll::Ready(Some(Ok(Frame::data(held))));
                     }
                 }
                 State::Settled => {
-                    this.state = match ready!(this.poll_upstream(cx)) {
+                    self.state = match ready!(self.poll_upstream(cx)) {
                         Upstream::Data(data) => return Poll::Ready(Some(Ok(Frame::data(data)))),
                         Upstream::End | Upstream::Silent => State::Ended,
                         Upstream::Broken(cause) => State::Cutting(RelayError::Upstream(cause)),
                     };
                 }
                 State::Cutting(_) => {
-                    if let State::Cutting(error) = std::mem::replace(&mut this.state, State::Ended) {
-                        this.state = State::Failing(error);
+                    if let State::Cutting(error) = std::mem::replace(&mut self.state, State::Ended) {
+                        self.state = State::Failing(error);
                     }
                     cx.waker().wake_by_ref();
                     return Poll::Pending;
                 }
                 State::Failing(_) => {
-                    if let State::Failing(error) = std::mem::replace(&mut this.state, State::Ended) {
+                    if let State::Failing(error) = std::mem::replace(&mut self.state, State::Ended) {
                         return Poll::Ready(Some(Err(error)));
                     }
                 }
                 State::Ended => return Poll::Ready(None),
             }
-        }
-    }
-}
-
-/// A body dropped in mid-answer means that its client went away. (While the row is being written or after, it is written.)
-impl<B, T: Tap> Drop for RelayBody<B, T> {
-    fn drop(&mut self) {
-        if matches!(self.state, State::Flowing) {
-            drop(self.tap.settle(End::ClientGone));
         }
     }
 }

@@ -7,6 +7,7 @@ use std::future::Future;
 
 use bytes::Bytes;
 
+pub use crate::config::OnClientGone;
 pub use body::RelayBody;
 
 /// How an answer ended.

@@ -103,7 +103,7 @@ fn relay(last: Option<&'static str>, rest: &'static str, steps: impl IntoIterato
     let ends = Arc::default();
     let (write, written) = oneshot::channel();
     let tap = Scripted { last, rest, ends: Arc::clone(&ends), written: Some(written) };
-    World { body: RelayBody::new(Script(steps.into_iter().collect()), tap, PATIENCE), ends, write }
+    World { body: RelayBody::new(Script(steps.into_iter().collect()), tap, PATIENCE, OnClientGone::Abort), ends, write }
 }
 
 impl World {
@@ -259,7 +259,7 @@ async fn more_than_the_limit_goes_out_in_several_pieces() {
     let piece = Bytes::from(vec![7; JOIN_LIMIT]);
     let pieces = futures_util::stream::iter((0..3).map(move |_| Ok::<_, Infallible>(Frame::data(piece.clone()))));
     let tap = Scripted { last: Some("END"), rest: "", ends: Arc::default(), written: None };
-    let mut body = RelayBody::new(http_body_util::StreamBody::new(pieces), tap, PATIENCE);
+    let mut body = RelayBody::new(http_body_util::StreamBody::new(pieces), tap, PATIENCE, OnClientGone::Abort);
     let mut sizes = Vec::new();
     while let Some(frame) = body.frame().await {
         sizes.push(frame.unwrap().into_data().unwrap().len());
