@@ -56,8 +56,6 @@ impl Attempt {
             id: Uuid::now_v7(),
             kind: Kind::Call,
             caller: permit.caller().clone(),
-            customer: None,
-            tags: Vec::new(),
             endpoint: ask.endpoint.word(),
             model_requested: ask.model.clone(),
             model: outgoing.model.clone(),

@@ -40,7 +40,7 @@ static PROVIDERS_OWN: [HeaderName; 4] = [
 pub(crate) async fn serve(gateway: &Arc<Gateway>, intake: Intake) -> Result<Answer, Refusal> {
     let Intake { endpoint, mut head, body, peer, started_at } = intake;
     check_method(&head)?;
-    let caller = match authenticate(&head.headers, head.uri.query(), peer, &gateway.keyring, started_at) {
+    let mut caller = match authenticate(&head.headers, head.uri.query(), peer, &gateway.keyring, started_at) {
         Ok(caller) => caller,
         Err(denied) => {
             front::discard(&head.headers, body).await;
@@ -49,6 +49,8 @@ pub(crate) async fn serve(gateway: &Arc<Gateway>, intake: Intake) -> Result<Answ
     };
     let body = front::read(&mut head.headers, body, gateway.config.max_request_bytes).await?;
     let ask = Ask::read(endpoint, body)?;
+    caller.name_customer(ask.user.as_deref());
+    caller.tag(ask.tags.iter().map(String::as_str));
     let found = gateway.router.find(&ask.model);
     let (resolved, choices) = match &found {
         Ok(group) => (group.name.as_str(), group.choices.as_slice()),
@@ -111,7 +113,7 @@ async fn attempt_all(
         let is_final = number + 1 == tries.len();
         let Some(upstream) = gateway.upstream(choice.deployment.index) else { continue };
         let same_next = tries.get(number + 1).is_some_and(|next| next.deployment.index == choice.deployment.index);
-        let outgoing = shape(ask, head, choice, upstream, gateway.config.drop_params)?;
+        let outgoing = shape(ask, head, choice, upstream, gateway.config.drop_params, None)?;
         let mut attempt = Attempt::begin(gateway, permit, ask, head, choice, upstream, &outgoing, started_at).await?;
         match send(gateway, ask, choice, upstream, outgoing).await {
             Ok((reply, strip_usage)) if is_final || !is_retryable(reply.head.status) => {

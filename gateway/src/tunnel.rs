@@ -97,8 +97,6 @@ fn entry(caller: Caller, authority: &str, user_agent: Option<String>, started_at
         id: Uuid::now_v7(),
         kind: Kind::Tunnel,
         caller,
-        customer: None,
-        tags: Vec::new(),
         endpoint: "connect",
         model_requested: String::new(),
         model: String::new(),

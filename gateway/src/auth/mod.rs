@@ -13,7 +13,7 @@ use std::sync::Arc;
 use fleetgate_wire::header;
 use fleetgate_wire::host::HostLabel;
 use fleetgate_wire::workload::Workload;
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 use jiff::Timestamp;
 
 pub use credential::{Place, credentials};
@@ -33,6 +33,37 @@ pub struct Caller {
     pub host: CallerHost,
     /// What made the call there.
     pub workload: Workload,
+    /// The end user that the caller names (LiteLLM's customer).
+    pub customer: Option<String>,
+    /// What the caller wants the call to be counted under.
+    pub tags: Vec<String>,
+}
+
+/// LiteLLM's names for it.
+const CUSTOMER_HEADERS: [&str; 2] = ["x-litellm-end-user-id", "x-litellm-customer-id"];
+/// A call counts under so many tags at most, and names are cut to so many bytes: each is a sum of its own in the ledger.
+const MOST_TAGS: usize = 16;
+const LONGEST_NAME: usize = 128;
+
+impl Caller {
+    /// Names the end user, unless a header did.
+    pub fn name_customer(&mut self, name: Option<&str>) {
+        let name = self.customer.as_deref().or(name).map(short).filter(|name| !name.is_empty());
+        self.customer = name.map(str::to_owned);
+    }
+
+    /// Adds tags.
+    pub fn tag<'a>(&mut self, tags: impl Iterator<Item = &'a str>) {
+        for tag in tags.map(short).filter(|tag| !tag.is_empty()) {
+            if self.tags.len() < MOST_TAGS && !self.tags.iter().any(|known| known == tag) {
+                self.tags.push(tag.to_owned());
+            }
+        }
+    }
+}
+
+fn short(name: &str) -> &str {
+    &name[..name.floor_char_boundary(LONGEST_NAME)]
 }
 
 /// The key that pays.
@@ -213,7 +244,11 @@ fn identify(key: CallerKey, headers: &HeaderMap, peer: SocketAddr) -> Caller {
         .and_then(|name| Workload::parse(name).ok())
         .or_else(|| said(http::header::USER_AGENT).and_then(Workload::from_user_agent))
         .unwrap_or_else(Workload::unknown);
-    Caller { key, host, workload }
+    let customer = CUSTOMER_HEADERS.iter().find_map(|name| said(HeaderName::from_static(name))).map(str::to_owned);
+    let mut caller = Caller { key, host, workload, customer, tags: Vec::new() };
+    let tags = said(HeaderName::from_static("x-litellm-tags")).unwrap_or_default();
+    caller.tag(tags.split(',').map(str::trim));
+    caller
 }
 
 #[cfg(test)]

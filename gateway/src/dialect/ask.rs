@@ -18,6 +18,10 @@ pub struct Ask {
     pub stream: bool,
     /// Whether the client asked for the usage chunk itself.
     pub wants_usage: bool,
+    /// The end user that the client names.
+    pub user: Option<String>,
+    /// What the client wants the call to be counted under (LiteLLM's `metadata.tags`).
+    pub tags: Vec<String>,
     spans: Spans,
 }
 
@@ -44,6 +48,12 @@ struct StreamOptions {
     include_usage: Option<bool>,
 }
 
+#[derive(serde::Deserialize)]
+struct Tagged {
+    #[serde(default)]
+    tags: Vec<String>,
+}
+
 impl Ask {
     /// Reads what matters.
     ///
@@ -61,8 +71,11 @@ impl Ask {
         let stream = fields.read("stream").unwrap_or(false);
         let wants_usage =
             fields.read::<StreamOptions>("stream_options").and_then(|options| options.include_usage).unwrap_or(false);
+        let user = fields.read("user");
+        let tagged = ["metadata", "litellm_metadata"].iter().filter_map(|name| fields.read::<Tagged>(name));
+        let tags = tagged.flat_map(|tagged| tagged.tags).collect();
         let spans = fields.spans();
-        Ok(Self { endpoint, body, model, stream, wants_usage, spans })
+        Ok(Self { endpoint, body, model, stream, wants_usage, user, tags, spans })
     }
 
     /// The body's members, without reading it again.

@@ -18,10 +18,6 @@ pub struct Entry {
     pub kind: Kind,
     /// Who pays.
     pub caller: Caller,
-    /// The end user that the caller named.
-    pub customer: Option<String>,
-    /// The caller's tags.
-    pub tags: Vec<String>,
     /// Which API.
     pub endpoint: &'static str,
     /// The model by the caller's name.
@@ -121,7 +117,6 @@ impl Status {
 
 /// Texts of a row are kept up to so many bytes, so that each row has its place in the journal.
 const LONGEST_TEXT: usize = 400;
-const MOST_TAGS: usize = 16;
 
 impl Entry {
     /// Who counted the tokens.
@@ -151,8 +146,8 @@ impl Entry {
             key_hash: &key_hash,
             user_id: self.caller.key.user().map(cut),
             team_id: self.caller.key.team().map(cut),
-            customer: self.customer.as_deref().map(cut),
-            tags: self.tags.iter().take(MOST_TAGS).map(|tag| cut_to(tag, LONGEST_TEXT / MOST_TAGS)).collect(),
+            customer: self.caller.customer.as_deref().map(cut),
+            tags: self.caller.tags.iter().map(|tag| cut(tag)).collect(),
             endpoint: self.endpoint,
             model_requested: cut(&self.model_requested),
             model: cut(&self.model),
@@ -185,12 +180,8 @@ impl Entry {
     }
 }
 
-fn cut(text: &str) -> &str {
-    cut_to(text, LONGEST_TEXT)
-}
-
 /// The longest beginning that is whole characters and has no NUL, which PostgreSQL's texts cannot hold.
-fn cut_to(text: &str, most: usize) -> &str {
-    let most = memchr::memchr(0, text.as_bytes()).unwrap_or(text.len()).min(most);
+fn cut(text: &str) -> &str {
+    let most = memchr::memchr(0, text.as_bytes()).unwrap_or(text.len()).min(LONGEST_TEXT);
     &text[..text.floor_char_boundary(most)]
 }

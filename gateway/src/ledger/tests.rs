@@ -54,13 +54,13 @@ fn entry(change: impl FnOnce(&mut Entry)) -> Entry {
         key: CallerKey::Master,
         host: CallerHost::Address([127, 0, 0, 1].into()),
         workload: Workload::unknown(),
+        customer: None,
+        tags: Vec::new(),
     };
     let mut entry = Entry {
         id: Uuid::now_v7(),
         kind: Kind::Call,
         caller,
-        customer: None,
-        tags: Vec::new(),
         endpoint: "chat",
         model_requested: "gpt-x".into(),
         model: "gpt-x".into(),
@@ -173,7 +173,7 @@ async fn a_call_whose_end_nobody_saw_has_a_row_that_says_so() {
     let opened = entry(|entry| {
         entry.status = Status::Interrupted;
         entry.reserved = reserved;
-        entry.tags = vec!["nightly".into()];
+        entry.caller.tags = vec!["nightly".into()];
     });
     let slot = world.ledger.begin(&opened).await.unwrap();
     world.record(entry(|_| ())).await.await.unwrap();

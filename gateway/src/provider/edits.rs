@@ -58,6 +58,32 @@ pub(super) fn collect(
     (edits, strip_usage)
 }
 
+/// Puts a limit on the output, in place of the one that the client or the entry gives: under the name that they use, else the
+/// provider's.
+pub(super) fn limit_output(
+    endpoint: Endpoint,
+    fields: &Fields<'_>,
+    upstream: &Upstream,
+    limit: u64,
+    edits: &mut Vec<Edit>,
+) {
+    let stands =
+        |name: &&&str| given(edits, name).is_some() || fields.raw(name).is_some_and(|raw| raw.trim() != "null");
+    let usual = match endpoint {
+        Endpoint::Responses => "max_output_tokens",
+        Endpoint::Chat if matches!(upstream.provider(), "openai" | "azure") => "max_completion_tokens",
+        _ => "max_tokens",
+    };
+    let name = OUTPUT_LIMITS.iter().find(stands).copied().unwrap_or(usual);
+    put(edits, Edit::Set(name.to_owned(), limit.into()));
+}
+
+/// The output limit that an entry sets over the client's (`extra_body`) or in its absence (defaults).
+pub(crate) fn entrys_limit(deployment: &Deployment, client_gives_one: bool) -> Option<u64> {
+    let of = |map: &serde_json::Map<String, Value>| OUTPUT_LIMITS.iter().find_map(|name| map.get(*name)?.as_u64());
+    of(&deployment.extra_body).or_else(|| of(&deployment.defaults).filter(|_| !client_gives_one))
+}
+
 fn refused_by_model(upstream: &Upstream, model: &str) -> &'static [&'static str] {
     let reasons = ["o1", "o3", "o4", "gpt-5"].iter().any(|start| model.starts_with(start));
     if reasons && matches!(upstream.provider(), "openai" | "azure") { REFUSED_BY_REASONING } else { &[] }

@@ -11,6 +11,7 @@ mod spec;
 mod url;
 
 pub use client::{Client, ClientError};
+pub(crate) use edits::entrys_limit;
 pub use mock::answer as answer_mock;
 pub use reply::{Reply, ReplyBody};
 pub use request::{Outgoing, RequestError, shape};

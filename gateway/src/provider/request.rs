@@ -51,7 +51,8 @@ static PRIVATE: [HeaderName; 10] = [
 /// Whole families of them: what proxies add, what a mesh says of its users, and what callers tell the gateway.
 const PRIVATE_FAMILIES: [&str; 3] = ["x-forwarded-", "tailscale-", "x-litellm-"];
 
-/// Shapes a request for one choice of the plan.
+/// Shapes a request for one choice of the plan. `output_limit` is the most tokens that its budgets can pay for, where that is less
+/// than it asks for.
 ///
 /// # Errors
 /// When the body or the address cannot be built.
@@ -61,10 +62,14 @@ pub fn shape(
     choice: &Choice,
     upstream: &Upstream,
     drop_params: bool,
+    output_limit: Option<u64>,
 ) -> Result<Outgoing, RequestError> {
     let model = upstream.model_name(&choice.model).to_owned();
     let fields = ask.fields();
-    let (edits, strip_usage) = edits::collect(ask, &fields, &choice.deployment, upstream, &model, drop_params);
+    let (mut edits, strip_usage) = edits::collect(ask, &fields, &choice.deployment, upstream, &model, drop_params);
+    if let Some(limit) = output_limit {
+        edits::limit_output(ask.endpoint, &fields, upstream, limit, &mut edits);
+    }
     let body = if edits.is_empty() { ask.body.clone() } else { fields.apply(&edits) };
 
     let query = head.uri.query().and_then(strip_key_parameter);

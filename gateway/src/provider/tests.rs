@@ -60,7 +60,7 @@ fn sent(
     for (name, value) in headers {
         request.headers_mut().append(HeaderName::from_static(name), HeaderValue::from_static(value));
     }
-    let outgoing = shape(&ask, &request.into_parts().0, &choice, &upstream, false).unwrap();
+    let outgoing = shape(&ask, &request.into_parts().0, &choice, &upstream, false, None).unwrap();
     let (head, body) = outgoing.request.into_parts();
     let text = futures_util::FutureExt::now_or_never(body.collect()).unwrap().unwrap().to_bytes();
     // Serde takes the last of two members of the same name; a provider may not.
