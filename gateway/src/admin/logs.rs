@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::{Extension, Query, State};
 use axum::http::HeaderMap;
+use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::json;
 
@@ -20,6 +21,8 @@ pub(super) struct LogsQuery {
     host: Option<String>,
     key_alias: Option<String>,
     request_id: Option<String>,
+    since: Option<Timestamp>,
+    until: Option<Timestamp>,
 }
 
 pub(super) async fn list(
@@ -33,6 +36,8 @@ pub(super) async fn list(
         host: query.host,
         key_alias: query.key_alias,
         request_id: query.request_id,
+        since: query.since,
+        until: query.until,
         limit: query.limit.unwrap_or(DEFAULT_LIMIT).min(MAX_LIMIT),
         ..Filter::default()
     };
