@@ -1,6 +1,7 @@
 //! The body of `/key/generate` and `/key/update`: LiteLLM's fields, and ours.
 
 use fleetgate_wire::host::HostLabel;
+use fleetgate_wire::period::Period;
 use fleetgate_wire::virtual_key::VirtualKey;
 use jiff::Timestamp;
 use serde_json::{Map, Value};
@@ -89,7 +90,7 @@ impl KeyRequest {
             }
         }
         let every = self.fields.get("budget_duration").map(|value| optional_text(value, "budget_duration"));
-        match every.transpose()?.flatten().as_deref().map(duration::parse) {
+        match every.transpose()?.flatten().as_deref().map(Period::parse) {
             Some(Err(error)) => Err(bad(error.to_string(), Some("budget_duration"))),
             _ => Ok(()),
         }

@@ -1,5 +1,8 @@
 //! [`Caller`] to [`Permit`]: may this caller do this now? Every refusal has a reason.
 
+pub mod rate;
+pub mod scope;
+
 use crate::auth::{Caller, CallerKey};
 use crate::config::Deployment;
 

@@ -25,7 +25,6 @@ use Cost::{Access, Money, Serving, Style, Watching};
 use Fate::{Granted, Honoured, Ignored, Inert, Machinery, Misplaced, Refused};
 
 const BUDGETS: Fate = Ignored(Money, "budgets are not enforced by this version");
-const LIMITS: Fate = Ignored(Money, "request and token limits are not enforced by this version");
 const CACHE: Fate = Ignored(Serving, "answers are not cached, every call goes to its provider");
 const REDIS: Fate = Ignored(Style, "nothing is shared through Redis");
 const STRATEGY: Fate = Ignored(Serving, "deployments are chosen by order and weight");
@@ -176,7 +175,7 @@ pub(super) const KEYS_BY_PATH: &[(&str, Fate)] = &[
     ("router_settings.retry_policy", Ignored(Serving, "num_retries holds for every kind of failure")),
     ("router_settings.model_group_retry_policy", Ignored(Serving, "num_retries holds for every group")),
     ("router_settings.enable_pre_call_checks", Ignored(Serving, "requests are not measured against context windows")),
-    ("router_settings.optional_pre_call_checks", Ignored(Serving, "calls are not pinned to a deployment")),
+    ("router_settings.optional_pre_call_checks", Honoured),
     ("router_settings.deployment_affinity_ttl_seconds", Ignored(Serving, "calls are not pinned to a deployment")),
     ("router_settings.enable_tag_filtering", Ignored(Access, "tags do not choose deployments")),
     ("router_settings.tag_filtering_match_any", Ignored(Access, "tags do not choose deployments")),
@@ -189,7 +188,7 @@ pub(super) const KEYS_BY_PATH: &[(&str, Fate)] = &[
     ("router_settings.redis_url", REDIS),
     ("router_settings.redis_db", REDIS),
     ("router_settings.default_litellm_params", Ignored(Serving, "set them in each entry's litellm_params")),
-    ("router_settings.default_max_parallel_requests", LIMITS),
+    ("router_settings.default_max_parallel_requests", Honoured),
     ("router_settings.debug_level", Machinery),
     ("router_settings.set_verbose", Machinery),
     // general_settings
@@ -240,9 +239,12 @@ pub(super) const KEYS_BY_PATH: &[(&str, Fate)] = &[
         "general_settings.enforce_fallback_model_access",
         Refused("it would have kept keys from fallbacks to models that they may not use"),
     ),
-    ("general_settings.max_parallel_requests", LIMITS),
-    ("general_settings.global_max_parallel_requests", LIMITS),
-    ("general_settings.max_in_flight_requests_per_worker", LIMITS),
+    ("general_settings.max_parallel_requests", Honoured),
+    ("general_settings.global_max_parallel_requests", Honoured),
+    (
+        "general_settings.max_in_flight_requests_per_worker",
+        Ignored(Serving, "use general_settings.global_max_parallel_requests"),
+    ),
     ("general_settings.max_request_size_mb", Ignored(Serving, "use fleetgate.max_request_bytes")),
     ("general_settings.max_response_size_mb", Ignored(Serving, "answers are passed on whatever their size")),
     ("general_settings.disable_reset_budget", BUDGETS),
@@ -307,6 +309,7 @@ pub(super) const KEYS_BY_PATH: &[(&str, Fate)] = &[
     ("fleetgate.on_client_gone", Honoured),
     ("fleetgate.finish_within", Honoured),
     ("fleetgate.max_request_bytes", Honoured),
+    ("fleetgate.rates", Honoured),
     ("fleetgate.dangerously_listen_publicly", Honoured),
     ("fleetgate.egress", Honoured),
     ("fleetgate.egress.ports", Honoured),

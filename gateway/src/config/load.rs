@@ -9,7 +9,7 @@ use super::routing::Sections;
 use super::section::Section;
 use super::{
     Config, Environment, Finding, Origin, Severity, database, fleetgate, hooks, include, listen, master_key, models,
-    reference, review, routing, timeouts,
+    rates, reference, review, routing, timeouts,
 };
 
 /// What the command line said. Each has a twin in the environment, which [`load`] looks up itself.
@@ -132,6 +132,7 @@ fn build(
     let timeouts = timeouts::read(&sections, &environment, report);
     let models = models::read(&root, report);
     let routing = routing::read(&sections, &models, report);
+    let rates = rates::read(&own, &sections, &models.deployments, report);
     models::explain_absence(&root, &models, from, report);
     Config {
         listen,
@@ -141,6 +142,7 @@ fn build(
         on_client_gone: fleetgate::on_client_gone(&own, report),
         deployments: models.deployments,
         routing,
+        rates,
         drop_params,
         request_timeout: timeouts.request,
         stream_timeout: timeouts.stream,

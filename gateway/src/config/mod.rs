@@ -17,6 +17,7 @@ mod models;
 mod node;
 mod origin;
 mod params;
+mod rates;
 mod redact;
 mod reference;
 mod report;
@@ -34,11 +35,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use fleetgate_wire::SecretString;
+use fleetgate_wire::scope::Scope;
 use ipnet::IpNet;
 
 pub use live::{Running, RunningSetting};
 pub use load::{LoadError, Loaded, Overrides, config_file, load};
 pub use origin::{Finding, Origin, Setting, Severity};
+pub use rates::RateCaps;
 
 /// Everything the gateway was told, typed and resolved. Nothing looks into the environment after this exists.
 #[derive(Debug)]
@@ -55,6 +58,8 @@ pub struct Config {
     pub deployments: Vec<Deployment>,
     /// Routing between them.
     pub routing: Routing,
+    /// Limits on calls and tokens. A scope may stand there more than once, and its id may hold `*`.
+    pub rates: Vec<(Scope, RateCaps)>,
     /// Remove parameters that a provider is known to refuse.
     pub drop_params: bool,
     /// How long an answer may take to begin, and a whole answer that is not a stream.
@@ -132,6 +137,8 @@ pub struct Deployment {
     pub additional_drop_params: Vec<String>,
     /// Share of the traffic within its group; from `weight`, else `rpm`, else `tpm`, else 1.
     pub weight: u64,
+    /// `rpm`, `tpm` and `max_parallel_requests` as written; [`Config::rates`] knows which of them are limits.
+    pub rates: RateCaps,
     /// Lower levels are tried first.
     pub order: u32,
     /// Overrides [`Config::request_timeout`].

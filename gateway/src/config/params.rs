@@ -46,6 +46,7 @@ const PARAMS: &[(Param, &[&str])] = &[
             "weight",
             "rpm",
             "tpm",
+            "max_parallel_requests",
             "order",
             "timeout",
             "stream_timeout",
@@ -107,10 +108,7 @@ const PARAMS: &[(Param, &[&str])] = &[
             "web_search_options",
         ],
     ),
-    (
-        Limit,
-        &["itpm", "otpm", "rpd", "tpd", "max_parallel_requests", "rpm_limit", "tpm_limit", "default_api_key_tpm_limit"],
-    ),
+    (Limit, &["itpm", "otpm", "rpd", "tpd", "rpm_limit", "tpm_limit", "default_api_key_tpm_limit"]),
     (Budget, &["max_budget", "budget_duration"]),
     (Description, &["description", "mcp_server_url", "tier", "model_info", "mode", "max_input_tokens"]),
     (

@@ -5,7 +5,7 @@ use http_body_util::BodyExt;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::config::{Deployment, Environment, Origin};
+use crate::config::{Deployment, Environment, Origin, RateCaps};
 use crate::dialect::Ask;
 use crate::route::Choice;
 
@@ -32,6 +32,7 @@ fn deployment(model: &str, params: &Value) -> Deployment {
         drop_params: params["drop_params"].as_bool(),
         additional_drop_params: serde_json::from_value(params["additional_drop_params"].clone()).unwrap_or_default(),
         weight: 1,
+        rates: RateCaps::default(),
         order: 0,
         timeout: None,
         stream_timeout: None,

@@ -1,0 +1,47 @@
+//! What an admitted call holds of its limits.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::Shared;
+use super::state::Line;
+
+/// An admitted call's part of its limits. Dropping it ends its part of the limits on calls at once; what it reserved of tokens
+/// stays counted until [`settle`](Self::settle) says how many it were.
+#[derive(Debug)]
+#[must_use = "dropping it ends the call's part of the limits on calls at once"]
+pub struct RateHold {
+    pub(super) shared: Option<Arc<Shared>>,
+    pub(super) lines: Vec<Line>,
+}
+
+impl RateHold {
+    /// The call is over and used so many tokens, prompt and answer together; none when it never went out.
+    pub fn settle(self, tokens: u64, now: Timestamp) {
+        if let Some(shared) = &self.shared {
+            shared.state().settle(&self.lines, tokens, now);
+        }
+    }
+
+    /// Whether no limit holds for the call. Then it adds no headers either.
+    #[must_use]
+    pub fn is_unlimited(&self) -> bool {
+        self.lines.is_empty()
+    }
+}
+
+impl Drop for RateHold {
+    fn drop(&mut self) {
+        let Some(shared) = &self.shared else { return };
+        let leased = {
+            let mut state = shared.state();
+            state.release(&self.lines);
+            state.is_leased()
+        };
+        if leased {
+            shared.announce();
+            shared.granted.notify_waiters();
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! Rates: how many calls and tokens in a minute, and how many calls at once.
+//!
+//! LiteLLM counts in minutes that begin with their first call, and so admits twice the limit around the end of one. Here
+//! the minute slides: **in no 60 s are more than `rpm` calls admitted, nor more than `tpm` tokens reserved**, and room comes
+//! back call by call instead of all at once. The price is a second: what was used counts for up to 61 s.
+//!
+//! Tokens are reserved when a call is admitted (its prompt and the most that it may answer, as estimated) and corrected when
+//! it is over. What an estimate had too much comes back at once; what it had too little counts from then on, and later calls
+//! wait for it. A call that asks for more than a whole minute's tokens needs an empty minute, and takes it.
+//!
+//! All limits of a call decide in one step: a refused call counts nowhere.
+
+mod counter;
+mod headers;
+mod hold;
+mod lease;
+mod limits;
+mod refusal;
+mod rules;
+mod state;
+#[cfg(test)]
+mod tests;
+mod window;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout_at};
+
+use super::scope::Scope;
+use rules::Rules;
+use state::State;
+
+pub use crate::config::RateCaps;
+pub use counter::Measure;
+pub use hold::RateHold;
+pub use lease::{LEASE_SECONDS, LEASE_SPAN_SECONDS, RateRule, Unused, Wish};
+pub use limits::{LimitError, LimitType, Limits, limits};
+pub use refusal::RateLimited;
+
+/// How long a call waits for a grant before it is refused.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Where the room for calls comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Funds {
+    /// This gateway counts alone.
+    Own,
+    /// Several gateways share the limits, and each is granted its part (see [`Rates::grant`]).
+    Leased,
+}
+
+/// Every limit on calls and tokens, and what was used of it. A clone is another handle on the same counters.
+#[derive(Debug, Clone)]
+pub struct Rates {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    state: Mutex<State>,
+    /// Something is wanted.
+    shortage: Notify,
+    /// Something was granted, or came back.
+    granted: Notify,
+}
+
+impl Shared {
+    /// No step of the state can be left halfway, so what a panicking thread held is as good as ever.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn announce(&self) {
+        if !self.state().wishes.is_empty() {
+            self.shortage.notify_one();
+        }
+    }
+}
+
+impl Rates {
+    /// Counters for the configuration's limits. An id that holds a `*` gives each scope that fits a counter of its own.
+    #[must_use]
+    pub fn new(configured: impl IntoIterator<Item = (Scope, RateCaps)>, funds: Funds) -> Self {
+        let state = Mutex::new(State::new(Rules::new(configured), funds == Funds::Leased));
+        Self { shared: Arc::new(Shared { state, shortage: Notify::new(), granted: Notify::new() }) }
+    }
+
+    /// Puts the configuration's limits in place of those it had. What was used stays counted.
+    pub fn configure(&self, configured: impl IntoIterator<Item = (Scope, RateCaps)>) {
+        self.shared.state().rules.configure(configured);
+    }
+
+    /// Puts the limits that a key, a team or the like states of itself in place of those it had; empty ones take them away. What
+    /// was used stays counted.
+    pub fn set(&self, scope: &Scope, limits: &Limits) {
+        self.shared.state().rules.state(scope, limits);
+    }
+
+    /// Counts a call in every limit of its scopes, or refuses it and counts nothing. `tokens` is the most that it may use. Without
+    /// any limit nothing is allocated.
+    ///
+    /// A call asks once for itself (key, host, model and so on), and each attempt asks for its deployment and provider: where that
+    /// is refused, the next deployment may still serve it.
+    ///
+    /// # Errors
+    /// When a limit is used up: the one that stays so longest.
+    pub fn admit(&self, scopes: &[Scope], tokens: u64, now: Timestamp) -> Result<RateHold, RateLimited> {
+        let mut state = self.shared.state();
+        let admitted = state.admit(scopes, tokens, now);
+        let leased = state.is_leased();
+        drop(state);
+        if leased {
+            self.shared.announce();
+        }
+        match admitted {
+            Ok(lines) => Ok(RateHold { shared: (!lines.is_empty()).then(|| Arc::clone(&self.shared)), lines }),
+            Err((scope, shortage, moment)) => {
+                let seconds = shortage.until - moment.at.as_second();
+                Err(RateLimited {
+                    scope,
+                    measure: shortage.measure,
+                    limit: shortage.cap,
+                    remaining: shortage.remaining,
+                    needed: shortage.needed,
+                    retry_after: u64::try_from(seconds).unwrap_or(1).max(1),
+                    resets_at: Timestamp::from_second(shortage.until).unwrap_or(moment.at),
+                    awaits_grant: shortage.awaits_grant,
+                })
+            }
+        }
+    }
+
+    /// The same, but where gateways share a limit and only a grant is missing, waits for it up to a second.
+    ///
+    /// # Errors
+    /// When a limit is used up, or no grant came.
+    pub async fn admit_or_wait(
+        &self,
+        scopes: &[Scope],
+        tokens: u64,
+        clock: impl Fn() -> Timestamp,
+    ) -> Result<RateHold, RateLimited> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let granted = self.shared.granted.notified();
+            let mut granted = std::pin::pin!(granted);
+            // From here on no grant goes unheard.
+            granted.as_mut().enable();
+            match self.admit(scopes, tokens, clock()) {
+                Err(limited) if limited.awaits_grant => {
+                    if timeout_at(deadline, granted).await.is_err() {
+                        return Err(limited);
+                    }
+                }
+                decided => return decided,
+            }
+        }
+    }
+
+    /// How many scopes are being counted.
+    #[must_use]
+    pub fn counters(&self) -> usize {
+        self.shared.state().counters.len()
+    }
+}
