@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use tokio::sync::Mutex;
 
 use crate::admin::{self, Admin, Peer};
-use crate::auth::Keyring;
+use crate::auth::{Directory, Keyring};
 use crate::config::{Config, Finding, Severity};
 use crate::egress::Dialer;
 use crate::front::{Answer, Arrival, ListenError, Listener, serve};
@@ -81,11 +81,13 @@ pub(crate) async fn boot(config: Config) -> Result<Booted, BootError> {
     let listeners = config.listen.iter().map(|address| Listener::bind(*address)).collect::<Result<Vec<_>, _>>()?;
     let ledger = Ledger::open(&config.database, config.durability).await?;
     let keyring = Arc::new(Keyring::new(config.master_key.as_ref(), ledger.keys().await?));
+    let directory = Arc::new(Directory::new(ledger.entities().await?));
     let router = Arc::new(Router::new(&config.deployments, &config.routing));
     let upstreams = config.deployments.iter().map(|entry| Upstream::resolve(entry, &config.environment).ok()).collect();
     let listening = listeners.iter().map(Listener::address).collect();
     let admin = admin::router(Admin {
         keyring: Arc::clone(&keyring),
+        directory: Arc::clone(&directory),
         ledger: ledger.clone(),
         models: Arc::clone(&router),
         settings: config.settings.clone(),

@@ -4,6 +4,7 @@
 //! checked here, on every call.
 
 mod credential;
+mod directory;
 mod keyring;
 
 use std::fmt;
@@ -17,6 +18,7 @@ use http::HeaderMap;
 use jiff::Timestamp;
 
 pub use credential::{Place, credentials};
+pub use directory::{Directory, EntityKind, EntityRecord};
 pub use keyring::{KeyRecord, Keyring};
 
 /// What rows call the master key.

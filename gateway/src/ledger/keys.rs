@@ -4,6 +4,7 @@ use fleetgate_wire::virtual_key::KeyHash;
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{Connection, Row as _};
 
+use super::entities::EntityChange;
 use super::{Ledger, LedgerError};
 use crate::auth::KeyRecord;
 
@@ -13,6 +14,7 @@ pub(super) enum KeyChange {
     Insert(KeyRecord),
     Update(KeyRecord),
     Delete(Vec<KeyHash>),
+    Entity(EntityChange),
 }
 
 impl KeyChange {
@@ -35,6 +37,7 @@ impl KeyChange {
                 }
                 all.commit().await
             }
+            Self::Entity(change) => change.apply(connection).await,
         }
     }
 }
@@ -86,7 +89,7 @@ impl Ledger {
         self.change_key(KeyChange::Delete(hashes), None).await
     }
 
-    async fn change_key(&self, change: KeyChange, alias: Option<String>) -> Result<(), LedgerError> {
+    pub(super) async fn change_key(&self, change: KeyChange, alias: Option<String>) -> Result<(), LedgerError> {
         self.writer.change_key(change).await.map_err(|error| match error.as_database_error() {
             Some(cause) if cause.is_unique_violation() => LedgerError::AliasTaken(alias.unwrap_or_default()),
             // While rows cannot be written, nothing else is tried.

@@ -1,5 +1,6 @@
 //! [`Entry`] to a durable row: one writer, commits in groups, nothing dropped.
 
+mod entities;
 mod entry;
 mod keys;
 mod query;
@@ -15,6 +16,7 @@ use sqlx::{ConnectOptions, Connection, SqlitePool};
 
 use crate::config::Durability;
 
+pub use entities::Totals;
 pub use entry::{Entry, Kind, Status};
 pub use query::{DaySpend, Filter, KeySpend};
 pub use writer::{Receipt, Slot};
