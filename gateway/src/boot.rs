@@ -2,10 +2,12 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
+use bytes::Bytes;
 use fleetgate_wire::header as names;
-use http::{HeaderValue, Request};
-use http_body_util::BodyExt;
+use http::{HeaderValue, Request, StatusCode};
+use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper_util::service::TowerToHyperService;
 use jiff::Timestamp;
@@ -18,10 +20,12 @@ use crate::egress::Dialer;
 use crate::front::{Answer, Arrival, ListenError, Listener, serve};
 use crate::gateway::Gateway;
 use crate::ledger::{Ledger, LedgerError};
+use crate::metrics::{LedgerPulse, Metrics};
 use crate::price::{Catalogue, CatalogueError, Pricer};
 use crate::provider::{Client, Upstream};
 use crate::respond::{Refusal, VERSION};
 use crate::route::Router;
+use crate::trace::{Post, Tracer};
 use crate::{call, tunnel};
 
 /// A gateway that listens.
@@ -84,27 +88,49 @@ pub(crate) async fn boot(config: Config) -> Result<Booted, BootError> {
     let directory = Arc::new(Directory::new(ledger.entities().await?));
     let router = Arc::new(Router::new(&config.deployments, &config.routing));
     let upstreams = config.deployments.iter().map(|entry| Upstream::resolve(entry, &config.environment).ok()).collect();
+    let metrics = Arc::new(Metrics::default());
+    let watched = ledger.clone();
+    metrics.watch_ledger(move || LedgerPulse { trouble: watched.trouble(), ..LedgerPulse::default() });
+    let client = Client::new()?;
+    let tracer = Tracer::start(config.otel.as_ref(), Collector(client.clone()));
+    tracer.count_in(&metrics);
     let listening = listeners.iter().map(Listener::address).collect();
     let admin = admin::router(Admin {
         keyring: Arc::clone(&keyring),
-        directory: Arc::clone(&directory),
+        directory,
         ledger: ledger.clone(),
         models: Arc::clone(&router),
         settings: config.settings.clone(),
+        metrics,
+        metrics_open: config.metrics_open,
         started_at: Timestamp::now(),
         changing: Mutex::default(),
     });
     let gateway = Arc::new(Gateway {
         keyring,
+        tracer,
         router,
         upstreams,
-        client: Client::new()?,
+        client,
         pricer: Pricer::new(Catalogue::built_in()?),
         ledger,
         dialer: Dialer::new(config.egress.clone(), listening),
         config,
     });
     Ok(Booted { gateway, listeners, admin })
+}
+
+/// How long a collector may take to answer.
+const COLLECTOR_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Sends spans through the providers' client.
+struct Collector(Client);
+
+impl Post for Collector {
+    async fn post(&self, request: Request<Full<Bytes>>) -> Result<StatusCode, String> {
+        let reply = self.0.send(request, COLLECTOR_TIMEOUT).await.map_err(|error| error.to_string())?;
+        Ok(reply.head.status)
+    }
 }
 
 impl Booted {
@@ -120,6 +146,7 @@ impl Booted {
         let handle = move |request, peer| answer(Arc::clone(&handler), admin.clone(), request, peer);
         serve(listeners, handle, stop).await;
         gateway.dialer.stop().await;
+        gateway.tracer.close().await;
         gateway.ledger.close().await;
     }
 }

@@ -9,12 +9,14 @@ use crate::ledger::Ledger;
 use crate::price::Pricer;
 use crate::provider::{Client, Upstream};
 use crate::route::Router;
+use crate::trace::Tracer;
 
 /// Everything that a call needs on its way.
 #[derive(Debug)]
 pub(crate) struct Gateway {
     pub(crate) config: Config,
     pub(crate) keyring: Arc<Keyring>,
+    pub(crate) tracer: Tracer,
     pub(crate) router: Arc<Router>,
     /// By [`crate::config::Deployment::index`]; an entry that names no provider has none.
     pub(crate) upstreams: Vec<Option<Upstream>>,

@@ -12,6 +12,7 @@ mod key_request;
 mod keys;
 mod limits;
 mod logs;
+mod metrics;
 mod models;
 mod order;
 mod spend;
@@ -34,6 +35,7 @@ pub use caller::Peer;
 use crate::auth::{Directory, Keyring};
 use crate::config::Setting;
 use crate::ledger::Ledger;
+use crate::metrics::Metrics;
 use crate::respond::Refusal;
 use crate::route::Router as Models;
 
@@ -50,6 +52,10 @@ pub struct Admin {
     pub models: Arc<Models>,
     /// The live settings.
     pub settings: Vec<Setting>,
+    /// What was counted.
+    pub metrics: Arc<Metrics>,
+    /// `/metrics` asks for no key.
+    pub metrics_open: bool,
     /// When this process started.
     pub started_at: Timestamp,
     /// Held while a key or an entity is changed: the change is made to the newest record, and the newest snapshot is the last one put in place.
@@ -95,6 +101,9 @@ pub fn router(admin: Admin) -> Router {
         .route("/health/liveliness", get(health::alive))
         .route("/health/liveness", get(health::alive))
         .route("/health/readiness", get(health::ready))
+        .route("/health/readiness/details", get(health::details))
+        .route("/metrics", get(metrics::show))
+        .route("/metrics/", get(metrics::show))
         .fallback(no_such_path)
         .with_state(Arc::new(admin))
 }
