@@ -26,6 +26,7 @@ use crate::provider::{Client, Upstream};
 use crate::respond::{Refusal, VERSION};
 use crate::route::Router;
 use crate::trace::{Post, Tracer};
+use crate::witness::Visit;
 use crate::{call, tunnel};
 
 /// A gateway that listens.
@@ -97,17 +98,19 @@ pub(crate) async fn boot(config: Config) -> Result<Booted, BootError> {
     let listening = listeners.iter().map(Listener::address).collect();
     let admin = admin::router(Admin {
         keyring: Arc::clone(&keyring),
-        directory,
+        directory: Arc::clone(&directory),
         ledger: ledger.clone(),
         models: Arc::clone(&router),
         settings: config.settings.clone(),
-        metrics,
+        metrics: Arc::clone(&metrics),
         metrics_open: config.metrics_open,
         started_at: Timestamp::now(),
         changing: Mutex::default(),
     });
     let gateway = Arc::new(Gateway {
         keyring,
+        directory,
+        metrics,
         tracer,
         router,
         upstreams,
@@ -154,13 +157,20 @@ impl Booted {
 async fn answer(gateway: Arc<Gateway>, admin: axum::Router, request: Request<Incoming>, peer: SocketAddr) -> Answer {
     let arrival = Arrival::sort(request, peer);
     let dialect = arrival.dialect();
+    let mut visit = None;
     let result = match arrival {
-        Arrival::Call(intake) => call::serve(&gateway, intake).await,
+        Arrival::Call(intake) => {
+            let visit = visit.insert(Visit::new(intake.endpoint));
+            call::serve(&gateway, intake, visit).await
+        }
         Arrival::Tunnel(intake) => tunnel::serve(&gateway, intake).await,
         Arrival::AbsoluteForm(_) => Err(Refusal::AbsoluteForm),
         Arrival::Other(request) => Ok(manage(admin, request, peer).await),
     };
     let mut answer = result.unwrap_or_else(|refusal| refusal.answer(dialect));
+    if let Some(visit) = visit {
+        visit.end(&gateway, &answer);
+    }
     answer.headers_mut().insert(names::GATEWAY, HeaderValue::from_static(VERSION));
     answer
 }

@@ -20,6 +20,7 @@ use crate::provider::{Client, ClientError, Outgoing, Reply, Upstream, answer_moc
 use crate::relay::{End, RelayBody, Tap};
 use crate::respond::{Refusal, empty};
 use crate::route::{Choice, Group, NoRoute, Plan};
+use crate::witness::Visit;
 
 /// The longest a provider's `retry-after` is waited for here; what takes longer is the client's decision.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
@@ -37,7 +38,7 @@ static PROVIDERS_OWN: [HeaderName; 4] = [
 ///
 /// # Errors
 /// With the refusal to answer instead.
-pub(crate) async fn serve(gateway: &Arc<Gateway>, intake: Intake) -> Result<Answer, Refusal> {
+pub(crate) async fn serve(gateway: &Arc<Gateway>, intake: Intake, visit: &mut Visit) -> Result<Answer, Refusal> {
     let Intake { endpoint, mut head, body, peer, started_at } = intake;
     check_method(&head)?;
     let caller = match authenticate(&head.headers, head.uri.query(), peer, &gateway.keyring, started_at) {
@@ -47,8 +48,10 @@ pub(crate) async fn serve(gateway: &Arc<Gateway>, intake: Intake) -> Result<Answ
             return Err(denied.into());
         }
     };
+    visit.caller(&caller);
     let body = front::read(&mut head.headers, body, gateway.config.max_request_bytes).await?;
     let ask = Ask::read(endpoint, body)?;
+    visit.model(&ask.model);
     let found = gateway.router.find(&ask.model);
     let (resolved, choices) = match &found {
         Ok(group) => (group.name.as_str(), group.choices.as_slice()),

@@ -23,5 +23,6 @@ mod boot;
 mod call;
 mod gateway;
 mod tunnel;
+mod witness;
 
 pub mod cli;

@@ -14,8 +14,7 @@ pub struct TraceContext {
     /// The caller's span, if the caller has one.
     pub(super) parent: Option<[u8; 8]>,
     pub(super) state: Option<String>,
-    /// Whether anybody wants to see it.
-    pub(super) is_sampled: bool,
+    is_sampled: bool,
 }
 
 impl TraceContext {
@@ -28,6 +27,12 @@ impl TraceContext {
         };
         let state = text(TRACESTATE).filter(|state| state.len() <= LONGEST_STATE).map(str::to_owned);
         Self { trace_id, parent: Some(parent), state, is_sampled }
+    }
+
+    /// Whether anybody wants to see the span: a caller may say that nobody does.
+    #[must_use]
+    pub fn is_wanted(&self) -> bool {
+        self.is_sampled
     }
 }
 
