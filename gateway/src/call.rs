@@ -12,7 +12,7 @@ use jiff::Timestamp;
 
 use crate::admit::{Permit, admit_model};
 use crate::attempt::Attempt;
-use crate::auth::authenticate;
+use crate::auth::{authenticate, check_owners};
 use crate::dialect::Ask;
 use crate::front::{self, Answer, Intake};
 use crate::gateway::Gateway;
@@ -41,7 +41,8 @@ static PROVIDERS_OWN: [HeaderName; 4] = [
 pub(crate) async fn serve(gateway: &Arc<Gateway>, intake: Intake, visit: &mut Visit) -> Result<Answer, Refusal> {
     let Intake { endpoint, mut head, body, peer, started_at } = intake;
     check_method(&head)?;
-    let caller = match authenticate(&head.headers, head.uri.query(), peer, &gateway.keyring, started_at) {
+    let known = authenticate(&head.headers, head.uri.query(), peer, &gateway.keyring, started_at);
+    let caller = match known.and_then(|caller| check_owners(&caller, &gateway.directory).map(|()| caller)) {
         Ok(caller) => caller,
         Err(denied) => {
             front::discard(&head.headers, body).await;

@@ -1,6 +1,6 @@
 //! Teams, users, budgets, tags and customers, with LiteLLM's shapes.
 
-use fleetgate_tests::client::Answer;
+use fleetgate_tests::client::{Answer, Tunnel};
 use fleetgate_tests::upstream::openai::chat_request;
 use fleetgate_tests::{Gateway, MASTER_KEY, Upstream};
 use http::StatusCode;
@@ -48,6 +48,30 @@ async fn a_team_is_made_changed_listed_and_deleted_with_its_keys() {
     assert_eq!(gw.admin_post("/team/delete", &json!({"team_ids": ["ml"]})).await, json!({"deleted_teams": ["ml"]}));
     assert_eq!(refused(&gw, "/team/update", &json!({"team_id": "ml"})).await.0, 404);
     assert_eq!(gw.admin_get("/key/list").await["total_count"], 0, "its keys went with it");
+}
+
+#[tokio::test]
+async fn a_blocked_team_or_user_stops_its_keys_and_no_others() {
+    let upstream = Upstream::start().await;
+    let gw = Gateway::start(|c| c.model("gpt-x", &upstream)).await;
+    gw.admin_post("/team/new", &json!({"team_id": "ml"})).await;
+    gw.admin_post("/user/new", &json!({"user_id": "ada", "auto_create_key": false})).await;
+    let of_team = gw.key(&json!({"team_id": "ml"})).await;
+    let of_user = gw.key(&json!({"user_id": "ada", "team_id": "nobody-made-this-one"})).await;
+    let call = |key: &str| gw.post("/v1/chat/completions").bearer(key).json(&chat_request("gpt-x")).send();
+    gw.admin_post("/team/block", &json!({"team_id": "ml"})).await;
+    let refused = call(&of_team).await.expect(401).json();
+    let message = refused["error"]["message"].as_str().unwrap_or_default().to_owned();
+    assert!(message.contains("team ml is blocked") && message.contains("/team/unblock"), "{message}");
+    assert_eq!(refused["error"]["type"], "auth_error");
+    let credentials = format!("Proxy-Authorization: Bearer {of_team}\r\n");
+    assert_eq!(Tunnel::open(gw.address(), "127.0.0.1:443", &credentials).await.status(), 401, "nor is there a tunnel");
+    call(&of_user).await.expect(200);
+    gw.admin_post("/team/unblock", &json!({"team_id": "ml"})).await;
+    call(&of_team).await.expect(200);
+    gw.admin_post("/user/update", &json!({"user_id": "ada", "blocked": true})).await;
+    call(&of_user).await.expect(401);
+    assert_eq!(upstream.requests().len(), 2);
 }
 
 #[tokio::test]
