@@ -176,10 +176,7 @@ pub(super) async fn update(
     admin.administrator(peer, &headers)?;
     let request = KeyRequest::read(&body)?;
     let _changing = admin.changing.lock().await;
-    let mut record = KeyRecord::clone(&*admin.named(&request)?);
-    admin.check_budget_id(request.fields())?;
-    request.apply(&mut record, Timestamp::now())?;
-    admin.store(&record).await?;
+    let record = admin.change_key(request, Timestamp::now()).await?;
     let mut shown = admin.show_with_spend(&record).await?;
     shown.insert("key".into(), record.token.to_string().into());
     Ok(answer(&shown.into()))
@@ -243,6 +240,15 @@ pub(super) async fn delete(
 }
 
 impl Admin {
+    /// Changes the key that a request names, while the caller holds [`Admin::changing`].
+    pub(super) async fn change_key(&self, request: KeyRequest, now: Timestamp) -> Result<KeyRecord, Refusal> {
+        let mut record = KeyRecord::clone(&*self.named(&request)?);
+        self.check_budget_id(request.fields())?;
+        request.apply(&mut record, now)?;
+        self.store(&record).await?;
+        Ok(record)
+    }
+
     async fn store(&self, record: &KeyRecord) -> Result<(), LedgerError> {
         self.ledger.update_key(record.clone()).await?;
         self.refresh().await
@@ -269,7 +275,7 @@ impl Admin {
             .ok_or_else(|| Refusal::NotFound(format!("Key not found in database: no key has the hash {hash}")))
     }
 
-    fn by_alias(&self, alias: &str) -> Result<Arc<KeyRecord>, Refusal> {
+    pub(super) fn by_alias(&self, alias: &str) -> Result<Arc<KeyRecord>, Refusal> {
         let found = self.keyring.all().into_iter().find(|record| record.key_alias.as_deref() == Some(alias));
         found.ok_or_else(|| Refusal::NotFound(format!("Key not found in database: no key has the alias {alias}")))
     }
@@ -284,7 +290,7 @@ impl Admin {
 }
 
 /// A key's text or its hash: both name it.
-fn hash_of(text: &str) -> KeyHash {
+pub(super) fn hash_of(text: &str) -> KeyHash {
     KeyHash::parse(text).unwrap_or_else(|_| KeyHash::digest(text))
 }
 

@@ -8,6 +8,7 @@ mod duration;
 mod entities;
 mod fields;
 mod health;
+mod key_batch;
 mod key_request;
 mod keys;
 mod limits;
@@ -90,6 +91,10 @@ pub fn router(admin: Admin) -> Router {
         .route("/key/block", post(keys::block))
         .route("/key/unblock", post(keys::unblock))
         .route("/key/delete", post(keys::delete))
+        .route("/key/aliases", get(key_batch::aliases))
+        .route("/key/health", post(key_batch::health))
+        .route("/key/bulk_update", post(key_batch::bulk_update))
+        .route("/v2/key/info", post(key_batch::info))
         .merge(entity_routes())
         .route("/spend/logs", get(spend::logs))
         .route("/api/logs", get(logs::list))
