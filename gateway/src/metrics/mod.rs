@@ -8,6 +8,7 @@
 
 mod call;
 mod family;
+mod gauges;
 mod histogram;
 mod labels;
 mod page;
@@ -24,6 +25,7 @@ use call::{LATENCY_LABELS, Latency, Line};
 use family::Family;
 
 pub use call::{Admitted, Observation};
+pub use gauges::{BudgetLevel, DeploymentState};
 pub use labels::{CallLabels, Who};
 pub use page::Page;
 
