@@ -273,3 +273,52 @@ async fn only_the_administrator_manages_entities() {
         gw.get(path).send().await.expect(401);
     }
 }
+
+#[tokio::test]
+async fn what_was_spent_is_shown_by_key_user_team_and_model() {
+    let upstream = Upstream::start().await;
+    let gw = Gateway::start(|c| {
+        c.deployment("dear", "openai/gpt-4o", &upstream, &json!({})).deployment(
+            "cheap",
+            "openai/gpt-4o-mini",
+            &upstream,
+            &json!({}),
+        )
+    })
+    .await;
+    gw.admin_post("/team/new", &json!({"team_id": "ml"})).await;
+    for user in ["ada", "bob"] {
+        gw.admin_post("/user/new", &json!({"user_id": user, "auto_create_key": false})).await;
+    }
+    let small = gw.key(&json!({"key_alias": "small", "user_id": "ada", "team_id": "ml"})).await;
+    let large = gw.key(&json!({"key_alias": "large", "user_id": "bob", "team_id": "ml"})).await;
+    gw.key(&json!({"key_alias": "idle"})).await;
+    for (key, model) in [(&small, "cheap"), (&large, "dear"), (&large, "cheap")] {
+        gw.post("/v1/chat/completions").bearer(key).json(&chat_request(model)).send().await.expect(200);
+    }
+    let near = |found: &Value, nanos: i64| (found.as_f64().unwrap_or(-1.0) - nanos as f64 / 1e9).abs() < 1e-12;
+    let rows = gw.rows().await;
+    let cost = |alias: &str| -> i64 {
+        rows.iter().filter(|row| row.key_alias == alias).filter_map(|row| row.cost_nanousd).sum()
+    };
+    let (of_small, of_large) = (cost("small"), cost("large"));
+    assert!(of_small > 0 && of_large > of_small, "{of_small} {of_large}");
+
+    let team = gw.admin_get("/team/info?team_id=ml").await;
+    assert!(near(&team["team_info"]["spend"], of_small + of_large), "{team}");
+    assert!(near(&gw.admin_get("/global/spend").await["spend"], of_small + of_large));
+    let keys = gw.admin_get("/spend/keys").await;
+    let names: Vec<&Value> = keys.as_array().into_iter().flatten().map(|key| &key["key_alias"]).collect();
+    assert_eq!(names, ["large", "small", "idle"]);
+    assert!(near(&keys[0]["spend"], of_large), "{keys}");
+    let users = gw.admin_get("/spend/users?limit=1").await;
+    assert_eq!((users.as_array().map(Vec::len), &users[0]["user_id"]), (Some(1), &json!("bob")));
+    assert!(near(&users[0]["spend"], of_large), "{users}");
+    let recent = gw.admin_get("/global/spend/keys?limit=2").await;
+    assert_eq!((&recent[0]["key_alias"], &recent[1]["key_alias"]), (&json!("large"), &json!("small")));
+    assert!(near(&recent[1]["total_spend"], of_small), "{recent}");
+    let models = gw.admin_get("/global/spend/models").await;
+    assert_eq!(models.as_array().map(Vec::len), Some(2), "{models}");
+    assert_eq!(models[0]["model"], rows.iter().find(|row| row.model_requested == "dear").expect("its row").model);
+    gw.get("/global/spend").bearer(&small).send().await.expect(403);
+}

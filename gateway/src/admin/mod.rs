@@ -19,6 +19,7 @@ mod order;
 mod spend;
 mod tags;
 mod teams;
+mod totals;
 mod users;
 
 use std::sync::Arc;
@@ -97,6 +98,11 @@ pub fn router(admin: Admin) -> Router {
         .route("/v2/key/info", post(key_batch::info))
         .merge(entity_routes())
         .route("/spend/logs", get(spend::logs))
+        .route("/spend/keys", get(totals::keys))
+        .route("/spend/users", get(totals::users))
+        .route("/global/spend", get(totals::all))
+        .route("/global/spend/keys", get(totals::recent_keys))
+        .route("/global/spend/models", get(totals::recent_models))
         .route("/api/logs", get(logs::list))
         .route("/api/config", get(config::show))
         .route("/v1/models", get(models::list))
