@@ -149,8 +149,9 @@ impl Booted {
         let handle = move |request, peer| answer(Arc::clone(&handler), admin.clone(), request, peer);
         serve(listeners, handle, stop).await;
         gateway.dialer.stop().await;
-        gateway.tracer.close().await;
         gateway.ledger.close().await;
+        // Rows first: the collector may be away.
+        gateway.tracer.close().await;
     }
 }
 
