@@ -18,12 +18,14 @@ use crate::provider::{ClientError, Outgoing, Reply, Upstream};
 use crate::relay::{End, Piece, Tap, Unrecorded};
 use crate::respond::set;
 use crate::route::Choice;
+use crate::witness::Witness;
 use fleetgate_wire::endpoint::Endpoint;
 
 /// An attempt under way. Dropped without an end, it writes the row of a client that went away.
 pub(crate) struct Attempt {
     gateway: Arc<Gateway>,
     open: Option<(Slot, Box<Entry>)>,
+    witness: Option<Witness>,
     choice: Choice,
     endpoint: Endpoint,
     is_mock: bool,
@@ -78,9 +80,11 @@ impl Attempt {
             bytes: None,
         };
         let slot = gateway.ledger.begin(&entry).await?;
+        let witness = Witness::begin(gateway, &entry, head, &outgoing.request, ask.stream);
         Ok(Self {
             gateway: Arc::clone(gateway),
             open: Some((slot, Box::new(entry))),
+            witness: Some(witness),
             choice: choice.clone(),
             endpoint: ask.endpoint,
             is_mock: upstream.is_mock() || choice.deployment.mock_response.is_some(),
@@ -149,6 +153,9 @@ impl Attempt {
         entry.upstream_id = reading.id;
         entry.service_tier = reading.service_tier;
         log(&entry);
+        if let Some(witness) = self.witness.take() {
+            witness.end(&self.gateway, &entry);
+        }
         Some(slot.record(&entry))
     }
 
@@ -184,6 +191,9 @@ impl Tap for Attempt {
             && entry.first_byte_at.is_none()
         {
             entry.first_byte_at = Some(Timestamp::now());
+            if let Some(witness) = &mut self.witness {
+                witness.first_byte();
+            }
         }
         match &mut self.meter {
             Some(meter) => meter.see(chunk),

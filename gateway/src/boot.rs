@@ -2,26 +2,31 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
+use bytes::Bytes;
 use fleetgate_wire::header as names;
-use http::{HeaderValue, Request};
-use http_body_util::BodyExt;
+use http::{HeaderValue, Request, StatusCode};
+use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper_util::service::TowerToHyperService;
 use jiff::Timestamp;
 use tokio::sync::Mutex;
 
 use crate::admin::{self, Admin, Peer};
-use crate::auth::Keyring;
+use crate::auth::{Directory, Keyring};
 use crate::config::{Config, Finding, OnClientGone, Severity};
 use crate::egress::Dialer;
 use crate::front::{Answer, Arrival, Intake, ListenError, Listener, serve};
 use crate::gateway::Gateway;
 use crate::ledger::{Ledger, LedgerError};
+use crate::metrics::{CallLabels, LedgerPulse, Metrics};
 use crate::price::{Catalogue, CatalogueError, Pricer};
 use crate::provider::{Client, Upstream};
 use crate::respond::{Refusal, VERSION};
 use crate::route::Router;
+use crate::trace::{Post, Tracer};
+use crate::witness::Visit;
 use crate::{call, tunnel};
 
 /// A gateway that listens.
@@ -81,28 +86,62 @@ pub(crate) async fn boot(config: Config) -> Result<Booted, BootError> {
     let listeners = config.listen.iter().map(|address| Listener::bind(*address)).collect::<Result<Vec<_>, _>>()?;
     let ledger = Ledger::open(&config.database, config.durability).await?;
     let keyring = Arc::new(Keyring::new(config.master_key.as_ref(), ledger.keys().await?));
+    let directory = Arc::new(Directory::new(ledger.entities().await?));
     let router = Arc::new(Router::new(&config.deployments, &config.routing));
     let upstreams = config.deployments.iter().map(|entry| Upstream::resolve(entry, &config.environment).ok()).collect();
+    let metrics = Arc::new(Metrics::default());
+    let watched = ledger.clone();
+    metrics.interrupted(&CallLabels::default(), ledger.load().interrupted as u64);
+    metrics.watch_ledger(move || {
+        let load = watched.load();
+        LedgerPulse {
+            trouble: watched.trouble(),
+            spool_depth: Some(load.waiting_rows),
+            newest_row_at: load.newest_row_at,
+        }
+    });
+    let client = Client::new()?;
+    let tracer = Tracer::start(config.otel.as_ref(), Collector(client.clone()));
+    tracer.count_in(&metrics);
     let listening = listeners.iter().map(Listener::address).collect();
     let admin = admin::router(Admin {
         keyring: Arc::clone(&keyring),
+        directory: Arc::clone(&directory),
         ledger: ledger.clone(),
         models: Arc::clone(&router),
         settings: config.settings.clone(),
+        metrics: Arc::clone(&metrics),
+        metrics_open: config.metrics_open,
         started_at: Timestamp::now(),
         changing: Mutex::default(),
     });
     let gateway = Arc::new(Gateway {
         keyring,
+        directory,
+        metrics,
+        tracer,
         router,
         upstreams,
-        client: Client::new()?,
+        client,
         pricer: Pricer::new(Catalogue::built_in()?),
         ledger,
         dialer: Dialer::new(config.egress.clone(), listening),
         config,
     });
     Ok(Booted { gateway, listeners, admin })
+}
+
+/// How long a collector may take to answer.
+const COLLECTOR_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Sends spans through the providers' client.
+struct Collector(Client);
+
+impl Post for Collector {
+    async fn post(&self, request: Request<Full<Bytes>>) -> Result<StatusCode, String> {
+        let reply = self.0.send(request, COLLECTOR_TIMEOUT).await.map_err(|error| error.to_string())?;
+        Ok(reply.head.status)
+    }
 }
 
 impl Booted {
@@ -119,31 +158,46 @@ impl Booted {
         serve(listeners, handle, stop).await;
         gateway.dialer.stop().await;
         gateway.ledger.close().await;
+        // Rows first: the collector may be away.
+        gateway.tracer.close().await;
     }
 }
 
 async fn answer(gateway: Arc<Gateway>, admin: axum::Router, request: Request<Incoming>, peer: SocketAddr) -> Answer {
     let arrival = Arrival::sort(request, peer);
     let dialect = arrival.dialect();
+    let mut visit = None;
     let result = match arrival {
-        Arrival::Call(intake) => serve_call(gateway, intake).await,
+        Arrival::Call(intake) => {
+            let visit = visit.insert(Visit::new(intake.endpoint));
+            serve_call(&gateway, intake, visit).await
+        }
         Arrival::Tunnel(intake) => tunnel::serve(&gateway, intake).await,
         Arrival::AbsoluteForm(_) => Err(Refusal::AbsoluteForm),
         Arrival::Other(request) => Ok(manage(admin, request, peer).await),
     };
     let mut answer = result.unwrap_or_else(|refusal| refusal.answer(dialect));
+    if let Some(visit) = visit {
+        visit.end(&gateway, &answer);
+    }
     answer.headers_mut().insert(names::GATEWAY, HeaderValue::from_static(VERSION));
     answer
 }
 
 /// A client that goes away before the answer's head takes this future with it. Where answers are to be finished, they must not
 /// end with it.
-async fn serve_call(gateway: Arc<Gateway>, intake: Intake) -> Result<Answer, Refusal> {
+async fn serve_call(gateway: &Arc<Gateway>, intake: Intake, visit: &mut Visit) -> Result<Answer, Refusal> {
     if gateway.config.on_client_gone == OnClientGone::Abort {
-        return call::serve(&gateway, intake).await;
+        return call::serve(gateway, intake, visit).await;
     }
-    let serving = tokio::spawn(async move { call::serve(&gateway, intake).await });
-    serving.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+    let (gateway, mut inner) = (Arc::clone(gateway), visit.clone());
+    let serving = tokio::spawn(async move {
+        let answer = call::serve(&gateway, intake, &mut inner).await;
+        (answer, inner)
+    });
+    let (answer, inner) = serving.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
+    *visit = inner;
+    answer
 }
 
 async fn manage(admin: axum::Router, mut request: Request<Incoming>, peer: SocketAddr) -> Answer {

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 
 use crate::admit::{Permit, admit_model};
 use crate::attempt::Attempt;
-use crate::auth::authenticate;
+use crate::auth::{authenticate, check_owners};
 use crate::dialect::Ask;
 use crate::front::{self, Answer, Intake};
 use crate::gateway::Gateway;
@@ -20,6 +20,7 @@ use crate::provider::{Client, ClientError, Outgoing, Reply, Upstream, answer_moc
 use crate::relay::{End, OnClientGone, RelayBody, Tap};
 use crate::respond::{Refusal, empty};
 use crate::route::{Choice, Group, NoRoute, Plan};
+use crate::witness::Visit;
 
 /// The longest a provider's `retry-after` is waited for here; what takes longer is the client's decision.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
@@ -37,20 +38,23 @@ static PROVIDERS_OWN: [HeaderName; 4] = [
 ///
 /// # Errors
 /// With the refusal to answer instead.
-pub(crate) async fn serve(gateway: &Arc<Gateway>, intake: Intake) -> Result<Answer, Refusal> {
+pub(crate) async fn serve(gateway: &Arc<Gateway>, intake: Intake, visit: &mut Visit) -> Result<Answer, Refusal> {
     let Intake { endpoint, mut head, body, peer, started_at } = intake;
     check_method(&head)?;
-    let mut caller = match authenticate(&head.headers, head.uri.query(), peer, &gateway.keyring, started_at) {
+    let known = authenticate(&head.headers, head.uri.query(), peer, &gateway.keyring, started_at);
+    let mut caller = match known.and_then(|caller| check_owners(&caller, &gateway.directory).map(|()| caller)) {
         Ok(caller) => caller,
         Err(denied) => {
             front::discard(&head.headers, body).await;
             return Err(denied.into());
         }
     };
+    visit.caller(&caller);
     let body = front::read(&mut head.headers, body, gateway.config.max_request_bytes).await?;
     let ask = Ask::read(endpoint, body)?;
     caller.name_customer(ask.user.as_deref());
     caller.tag(ask.tags.iter().map(String::as_str));
+    visit.model(&ask.model);
     let found = gateway.router.find(&ask.model);
     let (resolved, choices) = match &found {
         Ok(group) => (group.name.as_str(), group.choices.as_slice()),

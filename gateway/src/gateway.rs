@@ -2,19 +2,24 @@
 
 use std::sync::Arc;
 
-use crate::auth::Keyring;
+use crate::auth::{Directory, Keyring};
 use crate::config::Config;
 use crate::egress::Dialer;
 use crate::ledger::Ledger;
+use crate::metrics::Metrics;
 use crate::price::Pricer;
 use crate::provider::{Client, Upstream};
 use crate::route::Router;
+use crate::trace::Tracer;
 
 /// Everything that a call needs on its way.
 #[derive(Debug)]
 pub(crate) struct Gateway {
     pub(crate) config: Config,
     pub(crate) keyring: Arc<Keyring>,
+    pub(crate) directory: Arc<Directory>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) tracer: Tracer,
     pub(crate) router: Arc<Router>,
     /// By [`crate::config::Deployment::index`]; an entry that names no provider has none.
     pub(crate) upstreams: Vec<Option<Upstream>>,

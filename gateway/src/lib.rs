@@ -9,10 +9,12 @@ pub mod egress;
 pub mod front;
 pub mod ledger;
 pub mod meter;
+pub mod metrics;
 pub mod price;
 pub mod provider;
 pub mod relay;
 pub mod route;
+pub mod trace;
 
 pub mod respond;
 
@@ -21,5 +23,6 @@ mod boot;
 mod call;
 mod gateway;
 mod tunnel;
+mod witness;
 
 pub mod cli;

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use crate::admit::admit_tunnel;
-use crate::auth::{Caller, Denied, authenticate};
+use crate::auth::{Caller, Denied, authenticate, check_owners};
 use crate::front::{Answer, TunnelIntake};
 use crate::gateway::Gateway;
 use crate::ledger::{Entry, Kind, Receipt, Slot, Status};
@@ -23,6 +23,7 @@ pub(crate) async fn serve(gateway: &Arc<Gateway>, intake: TunnelIntake) -> Resul
     let TunnelIntake { request, authority, peer, started_at } = intake;
     let headers = request.headers();
     let caller = authenticate(headers, None, peer, &gateway.keyring, started_at).map_err(ask_for_credentials)?;
+    check_owners(&caller, &gateway.directory)?;
     let user_agent = headers.get(header::USER_AGENT);
     let user_agent = user_agent.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
     let permit = admit_tunnel(caller);

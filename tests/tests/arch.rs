@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 
 use fleetgate_tests::binaries::workspace;
 
-/// The rooms in the order in which a call goes through them. A room takes only from its left. `respond` writes refusals of all
-/// rooms before it.
-const ROOMS: [&str; 14] = [
-    "config", "front", "auth", "admit", "route", "dialect", "provider", "relay", "meter", "price", "ledger", "egress",
-    "respond", "admin",
+/// The rooms in the order in which a call goes through them. A room takes only from its left. `metrics` and `trace` come early
+/// because any room may count; `respond` writes refusals of all rooms before it.
+const ROOMS: [&str; 16] = [
+    "config", "metrics", "trace", "front", "auth", "admit", "route", "dialect", "provider", "relay", "meter", "price",
+    "ledger", "egress", "respond", "admin",
 ];
 
 /// What puts the rooms together may look into each of them: files beside the rooms, and these directories. No room takes from

@@ -309,3 +309,36 @@ async fn a_limit_that_is_not_enforced_says_so() {
         gw.post("/key/generate").bearer(MASTER_KEY).json(&json!({"key_alias": "vk"})).send().await.expect(200).json();
     assert_eq!(plain.get("fleetgate_warnings"), None);
 }
+
+#[tokio::test]
+async fn several_keys_are_looked_at_and_changed_at_once() {
+    let gw = Gateway::start(|c| c).await;
+    let (one, two) = (gw.key(&json!({"key_alias": "one"})).await, gw.key(&json!({"key_alias": "two"})).await);
+    gw.key(&json!({})).await;
+    let aliases = gw.admin_get("/key/aliases").await;
+    assert_eq!((&aliases["aliases"], &aliases["total_count"]), (&json!(["one", "two"]), &json!(2)));
+    assert_eq!(gw.admin_get("/key/aliases?search=TW").await["aliases"], json!(["two"]));
+
+    let info = gw.admin_post("/v2/key/info", &json!({"keys": [one, "sk-unknown-key-0001", two]})).await;
+    let found: Vec<&Value> = info["info"].as_array().into_iter().flatten().map(|key| &key["key_alias"]).collect();
+    assert_eq!(found, ["one", "two"]);
+    let by_alias = gw.admin_post("/v2/key/info", &json!({"key_aliases": ["two"]})).await;
+    assert_eq!(by_alias["info"][0]["token"], sha256_hex(&two));
+
+    let changes = json!({"keys": [
+        {"key": one, "max_budget": 3}, {"key": "sk-unknown-key-0001", "max_budget": 3}, {"key": two, "max_budget": -3},
+    ]});
+    let changed = gw.admin_post("/key/bulk_update", &changes).await;
+    assert_eq!(
+        (&changed["total_requested"], changed["successful_updates"].as_array().map(Vec::len)),
+        (&json!(3), Some(1))
+    );
+    let reasons = changed["failed_updates"].to_string();
+    assert!(reasons.contains("not found") && reasons.contains("max_budget"), "{reasons}");
+    assert_eq!(gw.admin_get(&format!("/key/info?key={one}")).await["info"]["max_budget"], 3);
+    assert_eq!(gw.admin_get(&format!("/key/info?key={two}")).await["info"]["max_budget"], Value::Null);
+
+    let healthy = gw.post("/key/health").bearer(&one).send().await.expect(200).json();
+    assert_eq!(healthy, json!({"key": "healthy", "logging_callbacks": null}));
+    gw.post("/key/health").bearer("sk-unknown-key-0001").send().await.expect(401);
+}

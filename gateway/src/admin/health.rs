@@ -5,9 +5,16 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use jiff::Timestamp;
+use serde::Deserialize;
 use serde_json::json;
 
-use super::{Admin, json as answer};
+use super::order::Question;
+use super::{Admin, Handled, json as answer};
+use crate::respond::VERSION;
+
+#[derive(Deserialize)]
+pub(super) struct DetailsQuery {}
 
 pub(super) async fn alive() -> Response {
     answer(&json!("I'm alive!"))
@@ -22,4 +29,27 @@ pub(super) async fn ready(State(admin): State<Arc<Admin>>) -> Response {
             (StatusCode::SERVICE_UNAVAILABLE, answer(&body)).into_response()
         }
     }
+}
+
+/// What stands behind the one word, for whoever has a key. The status is that of [`ready`].
+pub(super) async fn details(Question { admin, .. }: Question<DetailsQuery>) -> Handled {
+    let pulse = admin.metrics.ledger().unwrap_or_default();
+    let trouble = pulse.trouble.or_else(|| admin.ledger.trouble());
+    let now = Timestamp::now();
+    let body = json!({
+        "status": if trouble.is_none() { "healthy" } else { "unhealthy" },
+        "db": if trouble.is_none() { "connected" } else { "disconnected" },
+        "reason": trouble.as_ref().map(|cause| format!("the ledger cannot write: {cause}")),
+        "cache": null,
+        "litellm_version": format!("fleetgate {VERSION}"),
+        "version": VERSION,
+        "started_at": admin.started_at.to_string(),
+        "uptime_seconds": now.duration_since(admin.started_at).as_secs(),
+        "calls_in_flight": admin.metrics.in_flight(),
+        "spool_depth": pulse.spool_depth,
+        "newest_row_age_seconds": pulse.newest_row_at.map(|at| now.duration_since(at).as_secs_f64().max(0.0)),
+        "database": { "kind": "sqlite", "path": admin.ledger.path().display().to_string() },
+    });
+    let status = if trouble.is_none() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    Ok((status, answer(&body)).into_response())
 }

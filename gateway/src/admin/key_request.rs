@@ -1,47 +1,50 @@
 //! The body of `/key/generate` and `/key/update`: LiteLLM's fields, and ours.
 
 use fleetgate_wire::host::HostLabel;
-use fleetgate_wire::period::Period;
 use fleetgate_wire::virtual_key::VirtualKey;
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
 use super::duration;
+use super::fields::{Fields, bad, blocked, models, optional_text};
+use super::limits::check_limits;
 use crate::auth::{KeyRecord, MASTER_ALIAS};
 use crate::respond::Refusal;
 
 /// Fields that only steer the request and are not kept.
 const NOT_KEPT: [&str; 3] = ["duration", "key", "send_invite_email"];
-/// Fields that hold money: a NaN or a negative budget would allow everything or nothing.
-const BUDGETS: [&str; 3] = ["max_budget", "soft_budget", "temp_budget_increase"];
-
 const LONGEST_ALIAS: usize = 256;
 
-/// The fields that a request gives. An absent one stays as it is; an explicit null clears it.
+/// What a request wants of a key.
 pub(super) struct KeyRequest {
-    fields: Map<String, Value>,
+    fields: Fields,
+}
+
+impl From<Fields> for KeyRequest {
+    fn from(fields: Fields) -> Self {
+        Self { fields }
+    }
 }
 
 impl KeyRequest {
-    /// Reads a body. JSON counts whatever the content type says: `curl -d` announces a form.
+    /// Reads a body.
     pub(super) fn read(body: &[u8]) -> Result<Self, Refusal> {
-        if body.trim_ascii().is_empty() {
-            return Ok(Self { fields: Map::new() });
-        }
-        let fields = serde_json::from_slice(body);
-        let fields = fields.map_err(|error| bad(format!("the body is no JSON object: {error}"), None))?;
-        Ok(Self { fields })
+        Fields::read(body).map(Self::from)
+    }
+
+    /// All that it says.
+    pub(super) fn fields(&self) -> &Fields {
+        &self.fields
     }
 
     /// A text field.
     pub(super) fn text(&self, name: &str) -> Option<&str> {
-        self.fields.get(name)?.as_str()
+        self.fields.text(name)
     }
 
     /// A list of texts.
     pub(super) fn texts(&self, name: &str) -> Vec<String> {
-        let list = self.fields.get(name).and_then(Value::as_array);
-        list.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
+        self.fields.texts(name)
     }
 
     /// The key's own text, when the caller chooses it.
@@ -52,8 +55,8 @@ impl KeyRequest {
 
     /// Carries the fields over into a record.
     pub(super) fn apply(self, record: &mut KeyRecord, now: Timestamp) -> Result<(), Refusal> {
-        self.check_budgets()?;
-        match self.fields.get("duration").map(|value| optional_text(value, "duration")).transpose()? {
+        check_limits(&self.fields.0)?;
+        match self.fields.0.get("duration").map(|value| optional_text(value, "duration")).transpose()? {
             Some(Some(text)) => {
                 let expires = duration::from_now(&text, now);
                 record.expires = Some(expires.map_err(|error| bad(error.to_string(), Some("duration")))?);
@@ -61,7 +64,7 @@ impl KeyRequest {
             Some(None) => record.expires = None,
             None => {}
         }
-        for (name, value) in self.fields {
+        for (name, value) in self.fields.0 {
             match name.as_str() {
                 "key_alias" => record.key_alias = alias(&value)?,
                 "user_id" => record.user_id = optional_text(&value, "user_id")?,
@@ -77,35 +80,6 @@ impl KeyRequest {
         }
         record.updated_at = now;
         Ok(())
-    }
-
-    fn check_budgets(&self) -> Result<(), Refusal> {
-        for name in BUDGETS {
-            let fits = match self.fields.get(name) {
-                None | Some(Value::Null) => true,
-                Some(value) => value.as_f64().is_some_and(|amount| amount.is_finite() && amount >= 0.0),
-            };
-            if !fits {
-                return Err(bad(format!("{name} must be a number of dollars, 0 or more"), Some(name)));
-            }
-        }
-        let every = self.fields.get("budget_duration").map(|value| optional_text(value, "budget_duration"));
-        match every.transpose()?.flatten().as_deref().map(Period::parse) {
-            Some(Err(error)) => Err(bad(error.to_string(), Some("budget_duration"))),
-            _ => Ok(()),
-        }
-    }
-}
-
-pub(super) fn bad(message: String, param: Option<&'static str>) -> Refusal {
-    Refusal::BadRequest { message, param }
-}
-
-fn optional_text(value: &Value, param: &'static str) -> Result<Option<String>, Refusal> {
-    match value {
-        Value::Null => Ok(None),
-        Value::String(text) => Ok(Some(text.clone())),
-        _ => Err(bad(format!("{param} must be a text"), Some(param))),
     }
 }
 
@@ -124,26 +98,9 @@ fn alias(value: &Value) -> Result<Option<String>, Refusal> {
     }
 }
 
-/// Anything but a truth value is refused: guessing would let a key through that somebody meant to stop.
-fn blocked(value: &Value) -> Result<bool, Refusal> {
-    match value {
-        Value::Null => Ok(false),
-        Value::Bool(blocked) => Ok(*blocked),
-        _ => Err(bad("blocked must be true or false".into(), Some("blocked"))),
-    }
-}
-
 fn host(value: &Value) -> Result<Option<HostLabel>, Refusal> {
     let Some(text) = optional_text(value, "host")? else { return Ok(None) };
     HostLabel::parse(&text).map(Some).map_err(|error| bad(error.to_string(), Some("host")))
-}
-
-fn models(value: &Value) -> Result<Vec<String>, Refusal> {
-    match value {
-        Value::Null => Ok(Vec::new()),
-        _ => serde_json::from_value(value.clone())
-            .map_err(|_| bad("models must be a list of texts".into(), Some("models"))),
-    }
 }
 
 fn metadata(value: Value) -> Result<Map<String, Value>, Refusal> {

@@ -13,8 +13,9 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::caller::Peer;
-use super::key_request::{KeyRequest, bad};
-use super::{Admin, Handled, json as answer};
+use super::fields::bad;
+use super::key_request::KeyRequest;
+use super::{Admin, Handled, json as answer, limits};
 use crate::auth::{CallerKey, Denied, KeyRecord};
 use crate::ledger::LedgerError;
 use crate::respond::Refusal;
@@ -42,21 +43,6 @@ const ALWAYS_SHOWN: [Shown; 16] = [
     ("created_by", || json!("default_user_id")),
 ];
 
-/// Fields of a key that limit it in LiteLLM and not here yet: kept and shown, and never without saying so.
-const NOT_ENFORCED: [&str; 11] = [
-    "max_budget",
-    "budget_limits",
-    "model_max_budget",
-    "rpm_limit",
-    "tpm_limit",
-    "tpd_limit",
-    "max_parallel_requests",
-    "allowed_routes",
-    "guardrails",
-    "enforced_params",
-    "allowed_cache_controls",
-];
-
 #[derive(Deserialize)]
 pub(super) struct InfoQuery {
     key: Option<String>,
@@ -82,14 +68,23 @@ pub(super) async fn generate(
 ) -> Handled {
     admin.administrator(peer, &headers)?;
     let request = KeyRequest::read(&body)?;
+    let _changing = admin.changing.lock().await;
+    let (key, record) = mint(&admin, request)?;
+    admin.ledger.insert_key(record.clone()).await?;
+    admin.refresh().await?;
+    Ok(answer(&show_new(&key, &record).into()))
+}
+
+/// A new key with a request's fields, not kept yet. A team or user that nobody has made is fine, as in LiteLLM: they are names.
+pub(super) fn mint(admin: &Admin, request: KeyRequest) -> Result<(VirtualKey, KeyRecord), Refusal> {
+    admin.check_budget_id(request.fields())?;
     let now = Timestamp::now();
     let key = match request.chosen_key()? {
         Some(key) => key,
         None => VirtualKey::mint().map_err(|error| bad(format!("no randomness to make a key of: {error}"), None))?,
     };
-    let _changing = admin.changing.lock().await;
     if admin.keyring.get(&key.hash()).is_some() || admin.keyring.is_master(&key.hash()) {
-        return Err(bad("this key exists already".into(), Some("key")).into());
+        return Err(bad("this key exists already".into(), Some("key")));
     }
     let mut record = KeyRecord {
         token: key.hash(),
@@ -107,13 +102,16 @@ pub(super) async fn generate(
         other: Map::new(),
     };
     request.apply(&mut record, now)?;
-    admin.ledger.insert_key(record.clone()).await?;
-    admin.refresh().await?;
-    let mut shown = show(&record);
+    Ok((key, record))
+}
+
+/// The only answer that holds the key's text.
+pub(super) fn show_new(key: &VirtualKey, record: &KeyRecord) -> Map<String, Value> {
+    let mut shown = show(record);
     shown.insert("key".into(), key.expose_secret().into());
     shown.insert("token_id".into(), record.token.to_string().into());
     shown.insert("spend".into(), 0.0.into());
-    Ok(answer(&shown.into()))
+    shown
 }
 
 pub(super) async fn info(
@@ -178,9 +176,7 @@ pub(super) async fn update(
     admin.administrator(peer, &headers)?;
     let request = KeyRequest::read(&body)?;
     let _changing = admin.changing.lock().await;
-    let mut record = KeyRecord::clone(&*admin.named(&request)?);
-    request.apply(&mut record, Timestamp::now())?;
-    admin.store(&record).await?;
+    let record = admin.change_key(request, Timestamp::now()).await?;
     let mut shown = admin.show_with_spend(&record).await?;
     shown.insert("key".into(), record.token.to_string().into());
     Ok(answer(&shown.into()))
@@ -244,13 +240,22 @@ pub(super) async fn delete(
 }
 
 impl Admin {
+    /// Changes the key that a request names, while the caller holds [`Admin::changing`].
+    pub(super) async fn change_key(&self, request: KeyRequest, now: Timestamp) -> Result<KeyRecord, Refusal> {
+        let mut record = KeyRecord::clone(&*self.named(&request)?);
+        self.check_budget_id(request.fields())?;
+        request.apply(&mut record, now)?;
+        self.store(&record).await?;
+        Ok(record)
+    }
+
     async fn store(&self, record: &KeyRecord) -> Result<(), LedgerError> {
         self.ledger.update_key(record.clone()).await?;
         self.refresh().await
     }
 
     /// Reads the stored keys into the snapshot.
-    async fn refresh(&self) -> Result<(), LedgerError> {
+    pub(super) async fn refresh(&self) -> Result<(), LedgerError> {
         self.keyring.replace(self.ledger.keys().await?);
         Ok(())
     }
@@ -270,12 +275,12 @@ impl Admin {
             .ok_or_else(|| Refusal::NotFound(format!("Key not found in database: no key has the hash {hash}")))
     }
 
-    fn by_alias(&self, alias: &str) -> Result<Arc<KeyRecord>, Refusal> {
+    pub(super) fn by_alias(&self, alias: &str) -> Result<Arc<KeyRecord>, Refusal> {
         let found = self.keyring.all().into_iter().find(|record| record.key_alias.as_deref() == Some(alias));
         found.ok_or_else(|| Refusal::NotFound(format!("Key not found in database: no key has the alias {alias}")))
     }
 
-    async fn show_with_spend(&self, record: &KeyRecord) -> Result<Map<String, Value>, LedgerError> {
+    pub(super) async fn show_with_spend(&self, record: &KeyRecord) -> Result<Map<String, Value>, LedgerError> {
         let spend = self.ledger.spend_of(&record.token.to_string()).await?;
         let mut shown = show(record);
         shown.insert("spend".into(), NanoDollars(spend.cost_nanousd).dollars().into());
@@ -285,7 +290,7 @@ impl Admin {
 }
 
 /// A key's text or its hash: both name it.
-fn hash_of(text: &str) -> KeyHash {
+pub(super) fn hash_of(text: &str) -> KeyHash {
     KeyHash::parse(text).unwrap_or_else(|_| KeyHash::digest(text))
 }
 
@@ -303,11 +308,6 @@ fn show(record: &KeyRecord) -> Map<String, Value> {
     };
     shown.insert("status".into(), status.into());
     shown.insert("updated_by".into(), "default_user_id".into());
-    let not_enforced = NOT_ENFORCED.iter().filter(|name| record.other.contains_key(**name));
-    let warnings: Vec<Value> =
-        not_enforced.map(|name| format!("{name} is kept, but this version does not enforce it").into()).collect();
-    if !warnings.is_empty() {
-        shown.insert("fleetgate_warnings".into(), warnings.into());
-    }
+    limits::warn(&record.other, &mut shown);
     shown
 }

@@ -1,14 +1,26 @@
 //! HTTP to keys, rows, models, health and settings: LiteLLM's management API as far as it goes, and `/api`.
 
+mod budgets;
 mod caller;
 mod config;
+mod customers;
 mod duration;
+mod entities;
+mod fields;
 mod health;
+mod key_batch;
 mod key_request;
 mod keys;
+mod limits;
 mod logs;
+mod metrics;
 mod models;
+mod order;
 mod spend;
+mod tags;
+mod teams;
+mod totals;
+mod users;
 
 use std::sync::Arc;
 
@@ -22,9 +34,10 @@ use tokio::sync::Mutex;
 
 pub use caller::Peer;
 
-use crate::auth::Keyring;
+use crate::auth::{Directory, Keyring};
 use crate::config::Setting;
 use crate::ledger::Ledger;
+use crate::metrics::Metrics;
 use crate::respond::Refusal;
 use crate::route::Router as Models;
 
@@ -33,15 +46,21 @@ use crate::route::Router as Models;
 pub struct Admin {
     /// The snapshot of keys.
     pub keyring: Arc<Keyring>,
-    /// The rows and the stored keys.
+    /// The snapshot of teams, users, budgets, tags and customers.
+    pub directory: Arc<Directory>,
+    /// The rows, the stored keys and entities.
     pub ledger: Ledger,
     /// The models.
     pub models: Arc<Models>,
     /// The live settings.
     pub settings: Vec<Setting>,
+    /// What was counted.
+    pub metrics: Arc<Metrics>,
+    /// `/metrics` asks for no key.
+    pub metrics_open: bool,
     /// When this process started.
     pub started_at: Timestamp,
-    /// Held while a key is changed: the change is made to the newest record, and the newest snapshot is the last one put in place.
+    /// Held while a key or an entity is changed: the change is made to the newest record, and the newest snapshot is the last one put in place.
     pub changing: Mutex<()>,
 }
 
@@ -73,7 +92,17 @@ pub fn router(admin: Admin) -> Router {
         .route("/key/block", post(keys::block))
         .route("/key/unblock", post(keys::unblock))
         .route("/key/delete", post(keys::delete))
+        .route("/key/aliases", get(key_batch::aliases))
+        .route("/key/health", post(key_batch::health))
+        .route("/key/bulk_update", post(key_batch::bulk_update))
+        .route("/v2/key/info", post(key_batch::info))
+        .merge(entity_routes())
         .route("/spend/logs", get(spend::logs))
+        .route("/spend/keys", get(totals::keys))
+        .route("/spend/users", get(totals::users))
+        .route("/global/spend", get(totals::all))
+        .route("/global/spend/keys", get(totals::recent_keys))
+        .route("/global/spend/models", get(totals::recent_models))
         .route("/api/logs", get(logs::list))
         .route("/api/config", get(config::show))
         .route("/v1/models", get(models::list))
@@ -83,8 +112,52 @@ pub fn router(admin: Admin) -> Router {
         .route("/health/liveliness", get(health::alive))
         .route("/health/liveness", get(health::alive))
         .route("/health/readiness", get(health::ready))
+        .route("/health/readiness/details", get(health::details))
+        .route("/metrics", get(metrics::show))
+        .route("/metrics/", get(metrics::show))
         .fallback(no_such_path)
         .with_state(Arc::new(admin))
+}
+
+/// The routes of what carries limits beside keys. LiteLLM takes `POST`, and here and there `DELETE` or `PATCH` as well.
+fn entity_routes() -> Router<Arc<Admin>> {
+    let mut routes = Router::new()
+        .route("/team/new", post(teams::new))
+        .route("/team/update", post(teams::update).patch(teams::update))
+        .route("/team/delete", post(teams::delete).delete(teams::delete))
+        .route("/team/info", get(teams::info))
+        .route("/team/list", get(teams::list))
+        .route("/team/block", post(teams::block))
+        .route("/team/unblock", post(teams::unblock))
+        .route("/team/member_add", post(teams::member_add))
+        .route("/team/member_delete", post(teams::member_delete))
+        .route("/user/new", post(users::new))
+        .route("/user/update", post(users::update))
+        .route("/user/delete", post(users::delete))
+        .route("/user/info", get(users::info))
+        .route("/user/list", get(users::list))
+        .route("/budget/new", post(budgets::new))
+        .route("/budget/update", post(budgets::update))
+        .route("/budget/info", post(budgets::info))
+        .route("/budget/list", get(budgets::list))
+        .route("/budget/settings", get(budgets::settings))
+        .route("/budget/delete", post(budgets::delete))
+        .route("/tag/new", post(tags::new))
+        .route("/tag/update", post(tags::update))
+        .route("/tag/info", post(tags::info))
+        .route("/tag/list", get(tags::list))
+        .route("/tag/delete", post(tags::delete));
+    for name in ["customer", "end_user"] {
+        routes = routes
+            .route(&format!("/{name}/new"), post(customers::new))
+            .route(&format!("/{name}/update"), post(customers::update))
+            .route(&format!("/{name}/info"), get(customers::info))
+            .route(&format!("/{name}/list"), get(customers::list))
+            .route(&format!("/{name}/delete"), post(customers::delete))
+            .route(&format!("/{name}/block"), post(customers::block))
+            .route(&format!("/{name}/unblock"), post(customers::unblock));
+    }
+    routes
 }
 
 async fn no_such_path(request: Request) -> Refused {

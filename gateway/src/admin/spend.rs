@@ -14,7 +14,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::caller::Peer;
-use super::key_request::bad;
+use super::fields::bad;
 use super::{Admin, Handled, json as answer};
 use crate::ledger::{DaySpend, Filter};
 use crate::respond::Refusal;

@@ -4,6 +4,7 @@
 //! checked here, on every call.
 
 mod credential;
+mod directory;
 mod keyring;
 
 use std::fmt;
@@ -17,6 +18,7 @@ use http::{HeaderMap, HeaderName};
 use jiff::Timestamp;
 
 pub use credential::{Place, credentials};
+pub use directory::{Directory, EntityKind, EntityRecord};
 pub use keyring::{KeyRecord, Keyring};
 
 /// What rows call the master key.
@@ -177,6 +179,16 @@ pub enum Denied {
         /// The key's name.
         alias: String,
     },
+    /// The key's team or user is blocked.
+    #[error("{kind} {id} is blocked, and with it each of its keys. An administrator can lift that with {remedy}")]
+    OwnerBlocked {
+        /// Team or user.
+        kind: EntityKind,
+        /// Which one.
+        id: String,
+        /// The path to call.
+        remedy: &'static str,
+    },
     /// Past its date.
     #[error("Key {alias} expired at {expires}. An administrator can extend it with /key/update")]
     Expired {
@@ -214,6 +226,23 @@ pub fn authenticate(
         }
     }
     Err(first_failure.unwrap_or(Denied::NoKey))
+}
+
+/// Refuses a caller whose team or user is blocked. A team or user that nobody has made is a name and blocks nothing.
+///
+/// # Errors
+/// When one of them is blocked.
+pub fn check_owners(caller: &Caller, directory: &Directory) -> Result<(), Denied> {
+    let CallerKey::Virtual(key) = &caller.key else { return Ok(()) };
+    let team = key.team_id.as_deref().and_then(|id| directory.team(id));
+    let user = key.user_id.as_deref().and_then(|id| directory.user(id));
+    match [team, user].into_iter().flatten().find(|owner| owner.blocked) {
+        None => Ok(()),
+        Some(owner) => {
+            let remedy = if owner.kind == EntityKind::Team { "/team/unblock" } else { "/user/update" };
+            Err(Denied::OwnerBlocked { kind: owner.kind, id: owner.id.clone(), remedy })
+        }
+    }
 }
 
 /// Lets only the administrator pass.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::report::Report;
-use super::section::Section;
+use super::section::{Given, Section};
 use super::{Durability, EgressSettings, OnClientGone, Origin};
 
 const MAX_REQUEST_BYTES: usize = 64 << 20;
@@ -70,6 +70,18 @@ pub(super) fn egress(own: &Section<'_>, report: &mut Report) -> EgressSettings {
         idle: seconds,
         max_tunnels: size(&section, "max_tunnels", MAX_TUNNELS, report),
     }
+}
+
+/// `fleetgate.metrics.open`, or LiteLLM's setting that says the same the other way round.
+pub(super) fn metrics_open(own: &Section<'_>, litellm: &Section<'_>, report: &mut Report) -> bool {
+    let section = Section::new("fleetgate.metrics", own.get("metrics"));
+    let open = section.truth("open", report).or_else(|| {
+        let required = litellm.truth("require_auth_for_metrics_endpoint", report)?;
+        Some(Given::new(!required.value, required.origin))
+    });
+    let (open, origin) = open.map_or((false, Origin::Default), |given| (given.value, given.origin));
+    report.setting("fleetgate.metrics.open", open.to_string(), origin);
+    open
 }
 
 fn size(section: &Section<'_>, key: &str, default: usize, report: &mut Report) -> usize {

@@ -1,16 +1,16 @@
 //! Python beside the configuration. Fleetgate cannot run it, and some of it is the door or the spending cap of its owner: such
 //! a file is refused until the operator says outside of it that he goes on without.
 
-use super::Environment;
 use super::node::{Entry, Node, Place};
 use super::report::{Cost, Report};
 use super::scalar;
 use super::section::Section;
+use super::{Environment, otel};
 
 /// The variable that says so.
 const IGNORE: &str = "FLEETGATE_IGNORE_PYTHON_HOOKS";
 
-const CALLBACK_LISTS: &[&str] =
+pub(super) const CALLBACK_LISTS: &[&str] =
     &["callbacks", "success_callback", "failure_callback", "service_callback", "input_callback"];
 const DOORS: &[&str] =
     &["custom_auth", "custom_key_generate", "custom_sso", "custom_ui_sso_sign_in_handler", "post_call_rules"];
@@ -73,7 +73,8 @@ impl Gate<'_> {
     fn callback(&mut self, path: &str, name: &str, place: &Place) {
         if is_python_object(name) {
             self.stop(place, &format!("{path} names the Python object {name}"));
-        } else {
+        } else if name != "prometheus" && !otel::is_otel(name) {
+            // `/metrics` is always there, and `otel.rs` sees to traces.
             let message = format!("{path}: {name} is not honoured: nothing is sent to it");
             self.report.warn(Cost::Watching, place.origin(), message);
         }

@@ -9,7 +9,7 @@ use super::routing::Sections;
 use super::section::Section;
 use super::{
     Config, Environment, Finding, Origin, Severity, database, fleetgate, hooks, include, listen, master_key, models,
-    rates, reference, review, routing, timeouts,
+    otel, rates, reference, review, routing, timeouts,
 };
 
 /// What the command line said. Each has a twin in the environment, which [`load`] looks up itself.
@@ -128,6 +128,8 @@ fn build(
     let durability = fleetgate::durability(&own, report);
     let max_request_bytes = fleetgate::max_request_bytes(&own, report);
     let egress = fleetgate::egress(&own, report);
+    let metrics_open = fleetgate::metrics_open(&own, &sections.litellm, report);
+    let otel = otel::read(&own, &sections.litellm, &environment, report);
     let drop_params = routing::drop_params(&sections, report);
     let timeouts = timeouts::read(&sections, &environment, report);
     let models = models::read(&root, report);
@@ -148,6 +150,8 @@ fn build(
         stream_timeout: timeouts.stream,
         max_request_bytes,
         egress,
+        metrics_open,
+        otel,
         environment,
         settings: Vec::new(),
     }

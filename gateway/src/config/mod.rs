@@ -16,6 +16,7 @@ mod master_key;
 mod models;
 mod node;
 mod origin;
+mod otel;
 mod params;
 mod rates;
 mod redact;
@@ -36,6 +37,7 @@ use std::time::Duration;
 
 use fleetgate_wire::SecretString;
 use fleetgate_wire::scope::Scope;
+use http::{HeaderName, Uri};
 use ipnet::IpNet;
 
 pub use live::{Running, RunningSetting};
@@ -72,6 +74,10 @@ pub struct Config {
     pub on_client_gone: OnClientGone,
     /// Where tunnels may lead.
     pub egress: EgressSettings,
+    /// `/metrics` asks for no key.
+    pub metrics_open: bool,
+    /// Where traces go, if they do.
+    pub otel: Option<OtelSettings>,
     /// Every variable the process was started with, `.env` included, for provider keys that no entry names.
     pub environment: Environment,
     /// Every live setting with its origin; secrets are redacted.
@@ -191,6 +197,17 @@ pub struct EgressSettings {
     pub idle: Duration,
     /// Tunnels at once.
     pub max_tunnels: usize,
+}
+
+/// Where traces go.
+#[derive(Debug, Clone)]
+pub struct OtelSettings {
+    /// Where spans are posted, path included.
+    pub endpoint: Uri,
+    /// Sent with each request; they may hold credentials.
+    pub headers: Vec<(HeaderName, SecretString)>,
+    /// What the spans' service is called.
+    pub service_name: String,
 }
 
 /// Variables by name, each with its origin (the process's environment, a `.env` file, or the `environment_variables` section).

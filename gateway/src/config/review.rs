@@ -7,7 +7,15 @@ use super::report::{Cost, Report};
 use super::scalar;
 
 /// Sections whose own keys are looked at one by one.
-const OPEN: &[&str] = &["litellm_settings", "router_settings", "general_settings", "fleetgate", "fleetgate.egress"];
+const OPEN: &[&str] = &[
+    "litellm_settings",
+    "router_settings",
+    "general_settings",
+    "fleetgate",
+    "fleetgate.egress",
+    "fleetgate.metrics",
+    "fleetgate.otel",
+];
 
 /// Looks at every section but `model_list`.
 pub(super) fn review(root: &Node, report: &mut Report) {

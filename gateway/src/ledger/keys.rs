@@ -3,14 +3,25 @@
 use fleetgate_wire::virtual_key::KeyHash;
 
 use super::{Ledger, LedgerError};
-use crate::auth::KeyRecord;
+use crate::auth::{EntityKind, EntityRecord, KeyRecord};
 
-/// A change of the stored keys.
+/// A change of the stored keys and entities. Each is made as a whole or not at all.
 #[derive(Debug)]
 pub(super) enum KeyChange {
     Insert(KeyRecord),
     Update(KeyRecord),
     Delete(Vec<KeyHash>),
+    /// Stores an entity, and the key that was made together with it.
+    Put {
+        record: Box<EntityRecord>,
+        key: Option<Box<KeyRecord>>,
+    },
+    /// Forgets entities, and the keys that belong to them.
+    DeleteEntities {
+        kind: EntityKind,
+        ids: Vec<String>,
+        keys: Vec<KeyHash>,
+    },
 }
 
 impl Ledger {
@@ -52,7 +63,7 @@ impl Ledger {
         self.change_key(KeyChange::Delete(hashes), None).await
     }
 
-    async fn change_key(&self, change: KeyChange, alias: Option<String>) -> Result<(), LedgerError> {
+    pub(super) async fn change_key(&self, change: KeyChange, alias: Option<String>) -> Result<(), LedgerError> {
         // While rows cannot be written, nothing else is tried.
         if let Some(cause) = self.trouble() {
             return Err(self.unavailable(&cause));

@@ -1,6 +1,7 @@
 //! [`Entry`] to a durable row: into the journal at once, into the database behind the callers' backs, nothing dropped.
 
 mod applier;
+mod entities;
 mod entry;
 mod journal;
 mod keys;
@@ -16,13 +17,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use applier::Applier;
+use jiff::Timestamp;
 use journal::{Journal, JournalError};
-use keys::KeyChange;
 use sqlite::Sqlite;
 use store::Store;
 
 use crate::config::Durability;
 
+pub use entities::Totals;
 pub use entry::{Entry, Kind, Status};
 pub use query::{DaySpend, Filter, KeySpend};
 pub use record::Record;
@@ -42,6 +44,8 @@ pub struct Ledger {
     path: Arc<Path>,
     /// Calls that an earlier process had under way when it died.
     interrupted: usize,
+    /// When the newest row ended that was there at the start.
+    newest_before: Option<Timestamp>,
 }
 
 /// Why the ledger cannot be used.
@@ -105,8 +109,9 @@ impl Ledger {
         let (journal, interrupted) = open_journal(&journal_folder(path), durability)?;
         let store = Store::Sqlite(Arc::new(Sqlite::open(path, durability).await?));
         let applier = Arc::new(Applier::start(Arc::clone(&journal), store.clone()));
-        let ledger = Self { journal, applier, store, path: path.into(), interrupted };
+        let mut ledger = Self { journal, applier, store, path: path.into(), interrupted, newest_before: None };
         ledger.catch_up().await;
+        ledger.newest_before = ledger.store.newest().await.unwrap_or_default();
         Ok(ledger)
     }
 
@@ -163,6 +168,7 @@ impl Ledger {
             open_calls: self.journal.open_calls(),
             waiting_rows: settled.saturating_sub(self.applier.applied()),
             interrupted: self.interrupted,
+            newest_row_at: self.journal.newest().or(self.newest_before),
         }
     }
 
@@ -193,6 +199,8 @@ pub struct Load {
     pub waiting_rows: u64,
     /// Calls that an earlier process had under way when it died, found at the start.
     pub interrupted: usize,
+    /// When the newest row ended, of this process or an earlier one.
+    pub newest_row_at: Option<Timestamp>,
 }
 
 /// `ledger.db` has its journal in `ledger.db.spool/`.

@@ -60,9 +60,28 @@ impl Store {
         }
     }
 
+    /// When the newest row ended.
+    pub(super) async fn newest(&self) -> Result<Option<Timestamp>, sqlx::Error> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.newest().await,
+        }
+    }
+
     pub(super) async fn keys(&self) -> Result<Vec<String>, sqlx::Error> {
         match self {
             Self::Sqlite(sqlite) => sqlite.keys().await,
+        }
+    }
+
+    pub(super) async fn entities(&self) -> Result<Vec<String>, sqlx::Error> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.entities().await,
+        }
+    }
+
+    pub(super) async fn totals(&self) -> Result<Vec<(String, i64)>, sqlx::Error> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.totals().await,
         }
     }
 

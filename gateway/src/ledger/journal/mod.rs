@@ -18,7 +18,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
@@ -45,6 +45,8 @@ pub(super) struct Journal {
     state: Mutex<State>,
     /// Settled frames that were written so far.
     settled: AtomicU64,
+    /// When the newest of them ended, in microseconds since 1970; 0 before the first.
+    newest: AtomicI64,
     /// Woken when there is something to apply.
     pub(super) written: Notify,
     syncer: Option<Syncer>,
@@ -112,6 +114,7 @@ impl Journal {
             folder: folder.to_owned(),
             state: Mutex::new(state),
             settled: AtomicU64::new(left.settled),
+            newest: AtomicI64::new(0),
             written: Notify::new(),
             syncer,
             _lock: lock,
@@ -142,6 +145,12 @@ impl Journal {
     /// How many settled frames there are.
     pub(super) fn settled(&self) -> u64 {
         self.settled.load(Ordering::Acquire)
+    }
+
+    /// When the newest row ended that this process settled.
+    pub(super) fn newest(&self) -> Option<Timestamp> {
+        let newest = self.newest.load(Ordering::Acquire);
+        Timestamp::from_microsecond(newest).ok().filter(|_| newest > 0)
     }
 
     /// Calls that were opened and have not ended.
@@ -203,6 +212,7 @@ impl Journal {
         }
         opened.segment.call_ended();
         drop(state);
+        self.newest.fetch_max(record.ended_at, Ordering::AcqRel);
         self.written.notify_one();
         (written.map(|segment| self.sync(&segment)), number)
     }

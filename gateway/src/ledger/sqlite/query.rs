@@ -65,6 +65,17 @@ impl Sqlite {
         Ok(KeySpend { cost_nanousd, last_active: newest.and_then(|micros| Timestamp::from_microsecond(micros).ok()) })
     }
 
+    pub(in crate::ledger) async fn newest(&self) -> Result<Option<Timestamp>, sqlx::Error> {
+        let newest = sqlx::query_scalar("SELECT ended_at FROM entry ORDER BY started_at DESC LIMIT 1");
+        let newest: Option<i64> = newest.fetch_optional(&self.readers).await?;
+        Ok(newest.and_then(|micros| Timestamp::from_microsecond(micros).ok()))
+    }
+
+    pub(in crate::ledger) async fn totals(&self) -> Result<Vec<(String, i64)>, sqlx::Error> {
+        let sums = sqlx::query_as("SELECT scope, sum(cost_nanousd) FROM spend GROUP BY scope");
+        sums.fetch_all(&self.readers).await
+    }
+
     /// What a scope spent on calls that began in `[since, until)`, and what `read` says while nothing can change.
     pub(in crate::ledger) async fn spent<R>(
         &self,

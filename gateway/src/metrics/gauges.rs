@@ -1,0 +1,163 @@
+//! Gauges of those who know: what is left of budgets, and how deployments are. Their names stand here; the values come from whoever
+//! is asked through [`Metrics::watch`](super::Metrics::watch).
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use fleetgate_wire::money::NanoDollars;
+
+use super::page::Page;
+
+/// One window of one budget.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BudgetLevel {
+    /// The kind of scope: `key`, `team`, `host` …
+    pub scope: &'static str,
+    /// Whose budget it is: the key's hash, the team's identifier …
+    pub id: String,
+    /// Its name, where it has one.
+    pub alias: String,
+    /// The window, as it was configured: `1d`, `30d`; empty for one without an end.
+    pub window: String,
+    /// What may be spent in the window.
+    pub max: NanoDollars,
+    /// What is neither spent nor reserved; below zero after an overrun.
+    pub remaining: NanoDollars,
+    /// How long until the window ends.
+    pub resets_in: Option<Duration>,
+}
+
+/// What LiteLLM's dashboards know of a deployment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeploymentState {
+    /// It answers.
+    Healthy = 0,
+    /// It fails now and then.
+    Partial = 1,
+    /// It is set aside.
+    Outage = 2,
+}
+
+impl BudgetLevel {
+    fn named<'a>(&'a self, [id, alias]: [&'a str; 2]) -> [(&'a str, &'a str); 2] {
+        [(id, &self.id), (alias, &self.alias)]
+    }
+}
+
+/// LiteLLM's families for one kind of scope: what is left, what there is, hours until there is more; then the labels' names.
+type Names = (&'static str, [&'static str; 3], [&'static str; 2]);
+
+const LITELLM: [Names; 2] = [
+    (
+        "key",
+        [
+            "litellm_remaining_api_key_budget_metric",
+            "litellm_api_key_max_budget_metric",
+            "litellm_api_key_budget_remaining_hours_metric",
+        ],
+        ["hashed_api_key", "api_key_alias"],
+    ),
+    (
+        "team",
+        [
+            "litellm_remaining_team_budget_metric",
+            "litellm_team_max_budget_metric",
+            "litellm_team_budget_remaining_hours_metric",
+        ],
+        ["team", "team_alias"],
+    ),
+];
+
+impl Page {
+    /// Writes what is left of budgets. LiteLLM's gauges know one window of each key and team: the one that has least left.
+    pub fn budgets(&mut self, levels: &[BudgetLevel]) {
+        for (scope, [remaining, max, hours], names) in LITELLM {
+            let mut scarcest: BTreeMap<&str, &BudgetLevel> = BTreeMap::new();
+            for level in levels.iter().filter(|level| level.scope == scope) {
+                let known = scarcest.entry(&level.id).or_insert(level);
+                if level.remaining < known.remaining {
+                    *known = level;
+                }
+            }
+            let mut samples = self.gauge(remaining, "Dollars that are left.");
+            for level in scarcest.values() {
+                samples.dollars(level.named(names), level.remaining);
+            }
+            let mut samples = self.gauge(max, "Dollars that may be spent in a window.");
+            for level in scarcest.values() {
+                samples.dollars(level.named(names), level.max);
+            }
+            let mut samples = self.gauge(hours, "Hours until the window ends.");
+            for level in scarcest.values() {
+                if let Some(resets_in) = level.resets_in {
+                    samples.add(level.named(names), resets_in.as_secs_f64() / 3600.0);
+                }
+            }
+        }
+        let help = "Dollars that are neither spent nor reserved.";
+        let mut samples = self.gauge("fleetgate_budget_remaining_dollars", help);
+        for level in levels {
+            let window = [("scope", level.scope), ("window", level.window.as_str())];
+            samples.dollars(window.into_iter().chain(level.named(["id", "alias"])), level.remaining);
+        }
+    }
+
+    /// Writes how deployments are, each given with its model, its identifier and its provider.
+    pub fn deployments<'a>(&mut self, states: impl IntoIterator<Item = ([&'a str; 3], DeploymentState)>) {
+        let help = "0 while a deployment answers, 1 while it fails now and then, 2 while it is set aside.";
+        let mut samples = self.gauge("litellm_deployment_state", help);
+        for (values, state) in states {
+            samples.count(["litellm_model_name", "model_id", "api_provider"].into_iter().zip(values), state as u64);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn level(scope: &'static str, id: &str, window: &str, remaining: i64) -> BudgetLevel {
+        BudgetLevel {
+            scope,
+            id: id.into(),
+            alias: format!("{id}-name"),
+            window: window.into(),
+            max: NanoDollars(5_000_000_000),
+            remaining: NanoDollars(remaining),
+            resets_in: (window == "1d").then(|| Duration::from_secs(5400)),
+        }
+    }
+
+    #[test]
+    fn litellms_gauges_show_the_scarcest_window_and_ours_show_all() {
+        let mut page = Page::default();
+        page.budgets(&[
+            level("key", "h", "30d", 3_000_000_000),
+            level("key", "h", "1d", 500_000_000),
+            level("team", "t", "", 1),
+            level("host", "mac", "1d", 2),
+        ]);
+        let text = page.finish();
+        for line in [
+            "litellm_remaining_api_key_budget_metric{hashed_api_key=\"h\",api_key_alias=\"h-name\"} 0.500000000",
+            "litellm_api_key_max_budget_metric{hashed_api_key=\"h\",api_key_alias=\"h-name\"} 5.000000000",
+            "litellm_api_key_budget_remaining_hours_metric{hashed_api_key=\"h\",api_key_alias=\"h-name\"} 1.5",
+            "litellm_remaining_team_budget_metric{team=\"t\",team_alias=\"t-name\"} 0.000000001",
+            "fleetgate_budget_remaining_dollars{scope=\"key\",window=\"30d\",id=\"h\",alias=\"h-name\"} 3.000000000",
+            "fleetgate_budget_remaining_dollars{scope=\"host\",window=\"1d\",id=\"mac\",alias=\"mac-name\"} 0.000000002",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line}\n{text}");
+        }
+        let remaining = text.lines().filter(|line| line.starts_with("litellm_remaining_api_key_budget_metric{"));
+        assert_eq!(remaining.count(), 1, "a series twice would make the page unreadable");
+    }
+
+    #[test]
+    fn a_deployments_state_is_a_number() {
+        let mut page = Page::default();
+        page.deployments([(["gpt-x", "d1", "openai"], DeploymentState::Outage)]);
+        let sample =
+            "litellm_deployment_state{litellm_model_name=\"gpt-x\",model_id=\"d1\",api_provider=\"openai\"} 2\n";
+        assert!(page.finish().ends_with(sample));
+    }
+}
