@@ -9,6 +9,7 @@ mod caution;
 mod counter;
 mod crossing;
 mod engine;
+pub mod estimate;
 mod hold;
 mod lease;
 mod load;
