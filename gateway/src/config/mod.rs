@@ -1,6 +1,7 @@
 //! What the operator wants: LiteLLM's `config.yaml`, our `fleetgate:` section, the environment and the command line, read once
 //! into one [`Config`]. For each live value it is known where it came from.
 
+mod budgets;
 mod database;
 mod deployment;
 mod dotenv;
@@ -36,6 +37,7 @@ use std::time::Duration;
 use fleetgate_wire::SecretString;
 use ipnet::IpNet;
 
+pub use budgets::{BudgetEntry, BudgetSettings};
 pub use live::{Running, RunningSetting};
 pub use load::{LoadError, Loaded, Overrides, config_file, load};
 pub use origin::{Finding, Origin, Setting, Severity};
@@ -63,6 +65,8 @@ pub struct Config {
     pub stream_timeout: Option<Duration>,
     /// The largest request body, in bytes.
     pub max_request_bytes: usize,
+    /// The budgets that the file sets, and how budgets behave.
+    pub budgets: BudgetSettings,
     /// Where tunnels may lead.
     pub egress: EgressSettings,
     /// Every variable the process was started with, `.env` included, for provider keys that no entry names.

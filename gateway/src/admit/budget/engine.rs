@@ -19,6 +19,7 @@ use super::refusal::Exceeded;
 use super::rule::Rule;
 use super::state::{Granted, NEWCOMER, Signals, State, Verdict};
 use crate::admit::scope::Scope;
+use crate::config::BudgetSettings;
 
 /// What a call asks of its budgets. `least <= comfortable <= most`; a call that can cost nothing asks for nothing.
 #[derive(Debug, Clone)]
@@ -62,6 +63,13 @@ struct Inner {
 impl Default for BudgetOptions {
     fn default() -> Self {
         Self { calendar: Calendar::default(), patience: Duration::from_secs(30), most_waiting: 1_000 }
+    }
+}
+
+impl From<&BudgetSettings> for BudgetOptions {
+    fn from(settings: &BudgetSettings) -> Self {
+        let calendar = Calendar::new(settings.timezone.clone(), settings.reset_time);
+        Self { calendar, patience: settings.wait, ..Self::default() }
     }
 }
 

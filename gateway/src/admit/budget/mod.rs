@@ -1,6 +1,6 @@
 //! Budgets: what a call may cost at most is set aside in all of them at once, before it leaves; what it did cost is settled after.
 //!
-//! [`rules`] reads a scope's limits, [`Budgets::replace`] puts them in force, [`Budgets::load`] tells what the ledger knows. For each
+//! [`rules`] reads a scope's limits and [`configured`] the file's, [`Budgets::replace`] puts them in force, [`Budgets::load`] tells what the ledger knows. For each
 //! attempt [`Budgets::reserve`] gives a [`Hold`], whose amount is what the attempt may cost. Nothing here knows of prices or rows.
 
 mod book;
@@ -30,7 +30,7 @@ pub use lease::Wanted;
 pub use load::Missing;
 pub use log::RefusalLog;
 pub use refusal::{Exceeded, Shortfall};
-pub use rule::{Increase, Rule, RuleError, RuleId, rules};
+pub use rule::{Increase, Rule, RuleError, RuleId, configured, rules};
 pub use status::Status;
 
 #[cfg(test)]

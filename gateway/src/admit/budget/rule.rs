@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 
 use super::calendar::{BUCKET_SECONDS, Term};
 use crate::admit::scope::{Scope, ScopeKind};
+use crate::config::BudgetEntry;
 
 /// Which counter: whose money, and for how long it counts. In a rule the scope's id may hold `*`, which makes one counter for each
 /// scope that fits; in a counter it never does.
@@ -98,7 +99,7 @@ impl Rule {
     }
 
     /// One rule that holds both to the letter: two on the same counter are the stricter one.
-    fn tighten(&mut self, other: Self) {
+    fn tighten(&mut self, other: &Self) {
         let stricter = |one: Option<NanoDollars>, other: Option<NanoDollars>| match (one, other) {
             (Some(one), Some(other)) => Some(one.min(other)),
             (one, other) => one.or(other),
@@ -115,9 +116,25 @@ impl Rule {
 /// Adds a rule to a list in which each counter stands once.
 pub(super) fn add(rules: &mut Vec<Rule>, rule: Rule) {
     match rules.iter_mut().find(|known| known.id == rule.id) {
-        Some(known) => known.tighten(rule),
+        Some(known) => known.tighten(&rule),
         None => rules.push(rule),
     }
+}
+
+/// The rules of the configuration's budgets.
+#[must_use]
+pub fn configured(budgets: &[BudgetEntry]) -> Vec<Rule> {
+    let mut rules = Vec::with_capacity(budgets.len());
+    for BudgetEntry { scope, max, soft, duration, rolling, .. } in budgets {
+        let term = match duration {
+            Some(period) if *rolling => Term::Rolling(*period),
+            Some(period) => Term::Snapped(*period),
+            None => Term::Lifetime,
+        };
+        let id = RuleId { scope: scope.clone(), term };
+        add(&mut rules, Rule { id, max: *max, soft: *soft, increase: None, leased: false });
+    }
+    rules
 }
 
 /// Reads the rules of a scope from its limit fields. What is missing or null limits nothing.
