@@ -91,10 +91,13 @@ impl Book {
                 found.extend(&entry.counters);
             }
         }
+        count_once(found);
     }
 
     /// The counters of these scopes. Those that globs ask for are made on first use; tells whether any was.
     pub(super) fn matching(&mut self, scopes: &[Scope], moment: Moment<'_>, found: &mut Vec<u64>) -> bool {
+        // Before anything is found, so that nothing of it is dropped again.
+        self.sweep(moment.at);
         let mut was_made = false;
         for scope in scopes {
             let kind = &self.kinds[place(scope)];
@@ -107,6 +110,7 @@ impl Book {
             }
             found.extend(self.kinds[place(scope)].entries.get(scope).into_iter().flat_map(|entry| &entry.counters));
         }
+        count_once(found);
         was_made
     }
 
@@ -127,7 +131,6 @@ impl Book {
             }
         }
         self.kinds[place(scope)].entries.entry(scope.clone()).or_default().is_complete = true;
-        self.sweep(moment.at);
         true
     }
 
@@ -198,6 +201,12 @@ impl Book {
         rule.id.scope = id.scope.clone();
         Some((rule, true))
     }
+}
+
+/// A caller may give one tag twice, and its call still costs what it costs.
+fn count_once(found: &mut Vec<u64>) {
+    found.sort_unstable();
+    found.dedup();
 }
 
 fn place(scope: &Scope) -> usize {

@@ -62,7 +62,7 @@ struct Inner {
 
 impl Default for BudgetOptions {
     fn default() -> Self {
-        Self { calendar: Calendar::default(), patience: Duration::from_secs(30), most_waiting: 1_000 }
+        Self { calendar: Calendar::default(), patience: Duration::from_secs(30), most_waiting: 2_000 }
     }
 }
 

@@ -10,7 +10,7 @@ use super::refusal::Exceeded;
 
 /// One line for each caller and budget in this time.
 const EVERY: Duration = Duration::from_secs(60);
-/// More callers than this are not told apart at once; the oldest are forgotten first.
+/// More callers than this are not remembered. When all of them are recent, everybody gets a line again.
 const MANY: usize = 4_096;
 
 /// Writes refusals down, one line a minute for each caller and budget, with the number of those left out.

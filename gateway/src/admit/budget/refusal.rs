@@ -67,6 +67,16 @@ impl Exceeded {
         format!("{} {}", self.scope, self.term)
     }
 
+    /// The id, with as much of a key's hash as people compare.
+    fn short_id(&self) -> String {
+        let id = self.scope.id();
+        let (hash, rest) = match self.scope.kind() {
+            ScopeKind::Key | ScopeKind::KeyModel => id.split_at(id.find('/').unwrap_or(id.len())),
+            _ => return id.to_owned(),
+        };
+        format!("{}{rest}", hash.get(..8).unwrap_or(hash))
+    }
+
     fn advice(&self) -> &'static str {
         match self.scope.kind() {
             ScopeKind::Key | ScopeKind::KeyModel => "An administrator can raise it with /key/update",
@@ -80,13 +90,9 @@ impl Exceeded {
 
 impl fmt::Display for Exceeded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let id = match self.scope.kind() {
-            ScopeKind::Key => self.scope.id().get(..8).unwrap_or(self.scope.id()),
-            _ => self.scope.id(),
-        };
-        let (kind, name) = (label(self.scope.kind()), self.name.as_deref().unwrap_or(id));
+        let (kind, shown) = (label(self.scope.kind()), self.name.clone().unwrap_or_else(|| self.short_id()));
         let (spent, cap) = (plain(self.spent), plain(self.cap));
-        write!(f, "Budget has been exceeded! {kind}={name} Current cost: {spent}, Max budget: {cap}. ")?;
+        write!(f, "Budget has been exceeded! {kind}={shown} Current cost: {spent}, Max budget: {cap}. ")?;
         let (needed, reserved, in_flight) = (self.needed, self.reserved, calls(self.in_flight));
         match self.reason {
             Shortfall::Spent => write!(f, "This call may cost {needed}, which is not left. ")?,

@@ -191,3 +191,58 @@ async fn a_soft_limit_is_told_of_once_in_a_window_and_blocks_nothing() {
     desk.settle(hold, 12);
     assert_eq!(desk.budgets.crossings().len(), 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_scope_that_is_given_twice_pays_once() {
+    let tag = Scope::new(ScopeKind::Tag, "t");
+    let desk = Desk::new(vec![rule(tag.clone(), "1d", 100)]);
+    let hold = desk.reserve(&[tag.clone(), tag.clone()], 60).await.unwrap();
+    assert_eq!((desk.only().reserved.0, desk.only().in_flight), (60, 1));
+    desk.settle(hold, 50);
+    assert_eq!(desk.only().spent.0, 50);
+}
+
+#[tokio::test(start_paused = true)]
+async fn names_without_number_fill_no_memory_and_each_is_limited() {
+    let customer = |number: usize| Scope::new(ScopeKind::Customer, number.to_string());
+    let desk = Desk::new(vec![rule(Scope::new(ScopeKind::Customer, "*"), "1m", 10)]);
+    for number in 0..9_000 {
+        let scopes: Arc<[Scope]> = [customer(number), customer(number + 100_000)].into();
+        let mut reserve = tokio::spawn({
+            let (desk, scopes) = (desk.clone(), Arc::clone(&scopes));
+            async move { desk.reserve(&scopes, 10).await }
+        });
+        tokio::task::yield_now().await;
+        desk.load_nothing();
+        let hold = (&mut reserve).await.unwrap().unwrap();
+        desk.settle(hold, 10);
+        assert_eq!(desk.reserve(&scopes, 1).await.unwrap_err().reason, Shortfall::Spent);
+        if number % 1_000 == 999 {
+            // The windows of those so far are over.
+            tokio::time::sleep(secs(60)).await;
+        }
+    }
+    assert!(desk.budgets.status(start()).len() < 9_000);
+}
+
+/// Real threads, since time that stands still has only one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn callers_on_many_threads_neither_overspend_nor_hang() {
+    let desk = Desk::new(vec![rule(Scope::global(), "lifetime", 40_000), rule(key("a"), "lifetime", 10_000)]);
+    let mut calls = tokio::task::JoinSet::new();
+    for number in 0..2_000u32 {
+        let desk = desk.clone();
+        calls.spawn(async move {
+            let scopes = [key(if number % 2 == 0 { "a" } else { "b" }), Scope::global(), deployment("d")];
+            let hold = desk.reserve(&scopes, 100).await?;
+            tokio::task::yield_now().await;
+            desk.settle(hold, 90);
+            Ok::<_, Box<Exceeded>>(())
+        });
+    }
+    let passed = calls.join_all().await.iter().flatten().count();
+    let spent: Vec<i64> = desk.budgets.status(desk.now()).iter().map(|status| status.spent.0).collect();
+    assert!(spent[0] <= 10_000 && spent[1] <= 40_000, "{spent:?}");
+    // Both are used up but for less than a call.
+    assert!(spent[0] > 10_000 - 190 && spent[1] > 40_000 - 190, "{spent:?} by {passed}");
+}
