@@ -39,7 +39,12 @@ pub(super) struct State {
     pub(super) most_waiting: usize,
     pub(super) crossings: Vec<Crossing>,
     pub(super) signals: Arc<Signals>,
-    /// Kept between calls, so that none allocates them.
+    scratch: Scratch,
+}
+
+/// Kept between calls, so that none allocates it.
+#[derive(Debug, Default)]
+struct Scratch {
     matched: Vec<u64>,
     funds: Vec<Funds>,
 }
@@ -81,8 +86,7 @@ impl State {
             most_waiting,
             crossings: Vec::new(),
             signals,
-            matched: Vec::new(),
-            funds: Vec::new(),
+            scratch: Scratch::default(),
         }
     }
 
@@ -92,24 +96,23 @@ impl State {
         if charge.most <= NanoDollars::ZERO {
             return Verdict::Granted(Granted { at, amount: 0, reserve: 0, parts: Vec::new() });
         }
-        let mut matched = std::mem::take(&mut self.matched);
-        let mut funds = std::mem::take(&mut self.funds);
-        matched.clear();
-        funds.clear();
-        let verdict = self.judge_with(charge, at, ticket, last, &mut matched, &mut funds);
-        (self.matched, self.funds) = (matched, funds);
+        let mut scratch = std::mem::take(&mut self.scratch);
+        scratch.matched.clear();
+        scratch.funds.clear();
+        let verdict = self.judge_with(&mut scratch, charge, at, ticket, last);
+        self.scratch = scratch;
         verdict
     }
 
     fn judge_with(
         &mut self,
+        scratch: &mut Scratch,
         charge: &Charge,
         at: Timestamp,
         ticket: u64,
         last: bool,
-        matched: &mut Vec<u64>,
-        funds: &mut Vec<Funds>,
     ) -> Verdict {
+        let Scratch { matched, funds } = scratch;
         let moment = Moment { calendar: &self.calendar, at, last_seq: self.last_seq };
         self.book.matching(&charge.scopes, moment, matched);
         let at = self.roll(matched, at);
@@ -135,8 +138,7 @@ impl State {
                 Verdict::Granted(Granted { at, amount, reserve, parts: self.reserve(matched, at, reserve) })
             }
             Offer::Refuse { need } => self.refuse(matched, at, need, false),
-            Offer::Wait { need } if last => self.refuse(matched, at, need.min(wish.least.max(1)), true),
-            Offer::Grant { reserve, .. } if last => self.refuse(matched, at, reserve, true),
+            Offer::Grant { .. } | Offer::Wait { .. } if last => self.refuse(matched, at, wish.least, true),
             Offer::Grant { .. } => Verdict::Wait(self.scarce(matched, at, ticket, i64::MIN)),
             Offer::Wait { need } => Verdict::Wait(self.scarce(matched, at, ticket, need)),
         }
@@ -247,7 +249,7 @@ impl State {
 
     /// Every counter of the scopes counts it, those too that came while the call was in flight.
     fn spend(&mut self, scopes: &[Scope], at: Timestamp, cost: i64, seq: u64) {
-        let mut matched = std::mem::take(&mut self.matched);
+        let mut matched = std::mem::take(&mut self.scratch.matched);
         matched.clear();
         self.book.existing(scopes, &mut matched);
         for number in &matched {
@@ -260,6 +262,6 @@ impl State {
                 self.signals.crossed.notify_one();
             }
         }
-        self.matched = matched;
+        self.scratch.matched = matched;
     }
 }

@@ -11,7 +11,8 @@ async fn crowd(callers: u64, cap: i64, bound: i64, cost: i64) -> (i64, i64) {
     let mut calls = JoinSet::new();
     for number in 0..callers {
         let desk = desk.clone();
-        let takes = Duration::from_millis(number % 7);
+        // Nobody is done before everybody has begun.
+        let takes = Duration::from_millis(1 + number % 7);
         calls.spawn(async move { desk.call(&[key("k"), deployment("d")], bound, cost, takes).await });
     }
     let passed = calls.join_all().await.iter().flatten().count();
@@ -69,4 +70,21 @@ async fn what_rows_say_about_a_deployment_is_taken_over() {
     desk.budgets.remember(&deployment("d"), NanoDollars(100), NanoDollars(250), start());
     let hold = desk.reserve(&[key("k"), deployment("d")], 100).await.unwrap();
     assert_eq!((hold.amount().0, hold.reserved().0), (100, 250));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_first_answer_wakes_those_who_wait_for_it_in_other_budgets() {
+    let desk = Desk::new(vec![rule(key("a"), "lifetime", 500), rule(key("b"), "lifetime", 500)]);
+    let held = desk.reserve(&[key("a")], 250).await.unwrap();
+    let first = desk.reserve(&[key("b"), deployment("d")], 50).await.unwrap();
+    let waits = tokio::spawn({
+        let desk = desk.clone();
+        async move { desk.reserve(&[key("a"), deployment("d")], 100).await }
+    });
+    tokio::task::yield_now().await;
+    assert_eq!(desk.budgets.status(start())[0].waiting, 1);
+    desk.settle(first, 40);
+    assert!(waits.await.unwrap().is_ok());
+    assert_eq!(desk.now(), start());
+    drop(held);
 }

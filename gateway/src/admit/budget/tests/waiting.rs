@@ -153,6 +153,27 @@ async fn a_raised_cap_wakes_those_who_wait() {
     drop(held);
 }
 
+#[tokio::test(start_paused = true)]
+async fn who_leaves_one_of_two_queues_lets_the_next_go_on_there() {
+    let desk = Desk::new(vec![rule(Scope::global(), "lifetime", 100), rule(key("a"), "lifetime", 100)]);
+    let (one, all) =
+        (desk.reserve(&[key("a")], 100).await.unwrap(), desk.reserve(&[Scope::global()], 100).await.unwrap());
+    let wait = |scopes: Vec<Scope>| {
+        let desk = desk.clone();
+        tokio::spawn(async move { desk.reserve(&scopes, 50).await })
+    };
+    let in_both = wait(vec![key("a"), Scope::global()]);
+    tokio::task::yield_now().await;
+    let behind = wait(vec![Scope::global()]);
+    tokio::task::yield_now().await;
+    // The first still lacks its own budget, but no longer everybody's.
+    drop(all);
+    drop(behind.await.unwrap().unwrap());
+    assert_eq!(desk.now(), start());
+    drop(one);
+    assert!(in_both.await.unwrap().is_ok());
+}
+
 /// One random caller.
 #[derive(Debug, Clone)]
 struct Caller {
