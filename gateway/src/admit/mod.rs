@@ -1,5 +1,6 @@
 //! [`Caller`] to [`Permit`]: may this caller do this now? Every refusal has a reason.
 
+pub mod budget;
 pub mod rate;
 pub mod scope;
 

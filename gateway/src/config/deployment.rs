@@ -167,10 +167,6 @@ fn defaults(params: &Section<'_>, report: &mut Report) -> Map<String, Json> {
                     format!("{path} is not honoured: this limit is not enforced by this version"),
                 );
             }
-            Param::Budget => {
-                let message = format!("{path} is not honoured: budgets are not enforced by this version");
-                report.warn(Cost::Money, origin, message);
-            }
             Param::Cloud => {
                 let message = format!("{path} is not honoured: this version signs in with api_key only");
                 report.warn(Cost::Serving, origin, message);

@@ -8,8 +8,8 @@ use super::report::Report;
 use super::routing::Sections;
 use super::section::Section;
 use super::{
-    Config, Environment, Finding, Origin, Severity, database, fleetgate, hooks, include, listen, master_key, models,
-    otel, rates, reference, review, routing, timeouts,
+    Config, Environment, Finding, Origin, Severity, budgets, database, fleetgate, hooks, include, listen, master_key,
+    models, otel, rates, reference, review, routing, timeouts,
 };
 
 /// What the command line said. Each has a twin in the environment, which [`load`] looks up itself.
@@ -135,6 +135,7 @@ fn build(
     let models = models::read(&root, report);
     let routing = routing::read(&sections, &models, report);
     let rates = rates::read(&own, &sections, &models.deployments, report);
+    let budgets = budgets::read(&sections, &own, &root, &models.deployments, report);
     models::explain_absence(&root, &models, from, report);
     Config {
         listen,
@@ -149,6 +150,7 @@ fn build(
         request_timeout: timeouts.request,
         stream_timeout: timeouts.stream,
         max_request_bytes,
+        budgets,
         egress,
         metrics_open,
         otel,

@@ -1,6 +1,7 @@
 //! What the operator wants: LiteLLM's `config.yaml`, our `fleetgate:` section, the environment and the command line, read once
 //! into one [`Config`]. For each live value it is known where it came from.
 
+mod budgets;
 mod database;
 mod deployment;
 mod dotenv;
@@ -40,6 +41,7 @@ use fleetgate_wire::scope::Scope;
 use http::{HeaderName, Uri};
 use ipnet::IpNet;
 
+pub use budgets::{BudgetEntry, BudgetSettings};
 pub use live::{Running, RunningSetting};
 pub use load::{LoadError, Loaded, Overrides, config_file, load};
 pub use origin::{Finding, Origin, Setting, Severity};
@@ -72,6 +74,8 @@ pub struct Config {
     pub max_request_bytes: usize,
     /// What becomes of an answer whose client went away.
     pub on_client_gone: OnClientGone,
+    /// The budgets that the file sets, and how budgets behave.
+    pub budgets: BudgetSettings,
     /// Where tunnels may lead.
     pub egress: EgressSettings,
     /// `/metrics` asks for no key.

@@ -14,8 +14,6 @@ pub(super) enum Param {
     Description,
     /// A limit that is not enforced yet.
     Limit,
-    /// A budget that is not enforced yet.
-    Budget,
     /// A cloud's credential or place. It never goes into a body.
     Cloud,
     /// How LiteLLM's own client behaves; it is not honoured and never goes into a body.
@@ -24,7 +22,7 @@ pub(super) enum Param {
     Unknown,
 }
 
-use Param::{Budget, Client, Cloud, Default, Description, Limit, Price, Typed};
+use Param::{Client, Cloud, Default, Description, Limit, Price, Typed};
 
 const PARAMS: &[(Param, &[&str])] = &[
     (
@@ -52,6 +50,8 @@ const PARAMS: &[(Param, &[&str])] = &[
             "stream_timeout",
             "mock_response",
             "base_model",
+            "max_budget",
+            "budget_duration",
         ],
     ),
     (
@@ -109,7 +109,6 @@ const PARAMS: &[(Param, &[&str])] = &[
         ],
     ),
     (Limit, &["itpm", "otpm", "rpd", "tpd", "rpm_limit", "tpm_limit", "default_api_key_tpm_limit"]),
-    (Budget, &["max_budget", "budget_duration"]),
     (Description, &["description", "mcp_server_url", "tier", "model_info", "mode", "max_input_tokens"]),
     (
         Cloud,

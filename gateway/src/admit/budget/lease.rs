@@ -1,0 +1,96 @@
+//! Budgets that several gateways share. What each may spend is granted to it in slices; who grants them is not known here.
+
+use fleetgate_wire::money::NanoDollars;
+use jiff::Timestamp;
+use tokio::sync::futures::Notified;
+
+use super::Budgets;
+use super::counter::{Counter, Elsewhere};
+use super::rule::RuleId;
+
+/// A counter that needs more than it was granted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted {
+    /// Whose money, and of which term.
+    pub id: RuleId,
+    /// The window for which it is needed.
+    pub window_start: Timestamp,
+    /// How much would do for the calls that wait, or that are to be expected.
+    pub amount: NanoDollars,
+    /// The cap of the whole budget, as this gateway knows it.
+    pub cap: NanoDollars,
+}
+
+impl Budgets {
+    /// What is needed beyond what was granted. Each entry stays until it is answered by [`Budgets::grant`] or, if nobody has anything
+    /// to give back, by [`Budgets::run_dry`].
+    #[must_use]
+    pub fn wanted(&self, at: Timestamp) -> Vec<Wanted> {
+        let state = self.lock();
+        let wanting = state.book.iter().filter_map(|counter| {
+            let amount = counter.lease.map(|lease| lease.wanted).filter(|amount| *amount > 0)?;
+            Some(Wanted {
+                id: counter.rule.id.clone(),
+                window_start: counter.window.start,
+                amount: NanoDollars(amount),
+                cap: counter.rule.cap(at)?,
+            })
+        });
+        wanting.collect()
+    }
+
+    /// Ends when some counter needs more, at once if that was so since this was awaited last.
+    pub fn shortage(&self) -> Notified<'_> {
+        self.signals().shortage.notified()
+    }
+
+    /// Adds to what may be spent in this window. `false` when the window is over or the rule is gone; the money must go back then.
+    pub fn grant(&self, id: &RuleId, window_start: Timestamp, amount: NanoDollars) -> bool {
+        self.with_lease(id, window_start, |counter| {
+            if let Some(lease) = &mut counter.lease {
+                lease.granted = lease.granted.saturating_add(amount.0);
+                (lease.wanted, lease.dry) = (0, None);
+            }
+        })
+        .is_some()
+    }
+
+    /// There is nothing to grant for now: so much is spent by other gateways, and so much is leased to them. As long as it is leased,
+    /// calls wait; what is spent is not waited for. The next grant ends this.
+    pub fn run_dry(&self, id: &RuleId, window_start: Timestamp, spent: NanoDollars, leased: NanoDollars) -> bool {
+        self.with_lease(id, window_start, |counter| {
+            if let Some(lease) = &mut counter.lease {
+                // Whoever waits for what others hold still wants it.
+                let is_hopeless = leased <= NanoDollars::ZERO || counter.waiting.is_empty();
+                lease.wanted = if is_hopeless { 0 } else { lease.wanted };
+                lease.dry = Some(Elsewhere { spent: spent.0.max(0), leased: leased.0.max(0) });
+            }
+        })
+        .is_some()
+    }
+
+    /// Takes back at most so much of what is granted and neither spent nor reserved. Nothing is taken from calls that wait.
+    pub fn take_back(&self, id: &RuleId, window_start: Timestamp, most: NanoDollars) -> NanoDollars {
+        let taken = self.with_lease(id, window_start, |counter| {
+            let Some(lease) = counter.lease.filter(|_| counter.waiting.is_empty()) else { return 0 };
+            let free = lease.granted.saturating_sub(counter.spent()).saturating_sub(counter.reserved);
+            let taken = free.min(most.0).max(0);
+            counter.lease = Some(super::counter::Lease { granted: lease.granted - taken, ..lease });
+            taken
+        });
+        NanoDollars(taken.unwrap_or_default())
+    }
+
+    /// Does something to a leased counter that is in this window, then looks after those who wait there.
+    fn with_lease<T>(&self, id: &RuleId, window_start: Timestamp, act: impl FnOnce(&mut Counter) -> T) -> Option<T> {
+        let mut state = self.lock();
+        let number = state.book.find(id)?;
+        let counter = state.book.get_mut(number)?;
+        if counter.lease.is_none() || counter.window.start != window_start {
+            return None;
+        }
+        let done = act(counter);
+        state.pump(vec![number]);
+        Some(done)
+    }
+}
