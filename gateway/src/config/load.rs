@@ -8,8 +8,8 @@ use super::report::Report;
 use super::routing::Sections;
 use super::section::Section;
 use super::{
-    Config, Environment, Finding, Origin, Severity, database, fleetgate, hooks, include, listen, master_key, models,
-    reference, review, routing, timeouts,
+    Config, Environment, Finding, Origin, Severity, catalogue, database, fleetgate, hooks, include, listen, master_key,
+    models, reference, review, routing, timeouts,
 };
 
 /// What the command line said. Each has a twin in the environment, which [`load`] looks up itself.
@@ -128,6 +128,8 @@ fn build(
     let durability = fleetgate::durability(&own, report);
     let max_request_bytes = fleetgate::max_request_bytes(&own, report);
     let egress = fleetgate::egress(&own, report);
+    let catalogue = catalogue::read(&own, &environment, &database, report);
+    let price_adjustments = catalogue::adjustments(&sections.litellm, report);
     let drop_params = routing::drop_params(&sections, report);
     let timeouts = timeouts::read(&sections, &environment, report);
     let models = models::read(&root, report);
@@ -145,6 +147,8 @@ fn build(
         stream_timeout: timeouts.stream,
         max_request_bytes,
         egress,
+        catalogue,
+        price_adjustments,
         environment,
         settings: Vec::new(),
     }

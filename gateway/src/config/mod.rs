@@ -1,6 +1,7 @@
 //! What the operator wants: LiteLLM's `config.yaml`, our `fleetgate:` section, the environment and the command line, read once
 //! into one [`Config`]. For each live value it is known where it came from.
 
+mod catalogue;
 mod database;
 mod deployment;
 mod dotenv;
@@ -17,6 +18,7 @@ mod models;
 mod node;
 mod origin;
 mod params;
+mod prices;
 mod redact;
 mod reference;
 mod report;
@@ -36,6 +38,7 @@ use std::time::Duration;
 use fleetgate_wire::SecretString;
 use ipnet::IpNet;
 
+pub use catalogue::{CatalogueSettings, Margin, PriceAdjustments};
 pub use live::{Running, RunningSetting};
 pub use load::{LoadError, Loaded, Overrides, config_file, load};
 pub use origin::{Finding, Origin, Setting, Severity};
@@ -65,6 +68,10 @@ pub struct Config {
     pub max_request_bytes: usize,
     /// Where tunnels may lead.
     pub egress: EgressSettings,
+    /// Where prices come from.
+    pub catalogue: CatalogueSettings,
+    /// What is added to them or taken off.
+    pub price_adjustments: PriceAdjustments,
     /// Every variable the process was started with, `.env` included, for provider keys that no entry names.
     pub environment: Environment,
     /// Every live setting with its origin; secrets are redacted.

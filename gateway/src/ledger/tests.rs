@@ -145,7 +145,7 @@ async fn a_days_spend_counts_every_row_however_many() {
     let mut receipts = Vec::new();
     for number in 0..10_100u64 {
         let costing = entry(|entry| {
-            entry.cost = Cost { amount: Some(NanoDollars(2)), source: PriceSource::Catalogue };
+            entry.cost = Cost::new(Some(NanoDollars(2)), PriceSource::Catalogue);
             entry.started_at = Timestamp::from_second(86_400 + i64::try_from(number).unwrap()).unwrap();
         });
         receipts.push(world.record(costing).await);
