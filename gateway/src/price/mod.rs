@@ -3,10 +3,12 @@
 mod adjustment;
 mod catalogue;
 mod ceiling;
+mod compare;
 mod cost;
 mod names;
 mod overrides;
 mod rates;
+mod refresh;
 mod reprice;
 
 use std::sync::Arc;
@@ -19,8 +21,10 @@ use crate::meter::Reading;
 
 pub use catalogue::{Catalogue, CatalogueError};
 pub use ceiling::{Bound, Ceiling};
+pub use compare::{Changes, Refused, Verdict};
 pub use cost::{Cost, PriceSource};
 pub use rates::Rates;
+pub use refresh::{RefreshError, catalogue_at_start, keep_fresh, refresh};
 pub use reprice::PricedRow;
 
 /// Providers whose own figure is what they charge.
