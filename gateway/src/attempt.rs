@@ -9,7 +9,10 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use crate::admit::Permit;
+use crate::admit::budget::Hold;
+use crate::admit::rate::RateHold;
 use crate::dialect::Ask;
+use crate::funds::{self, Funds};
 use crate::gateway::Gateway;
 use crate::ledger::{Entry, Kind, LedgerError, Receipt, Slot, Status};
 use crate::meter::{Meter, Reading};
@@ -20,15 +23,27 @@ use crate::respond::set;
 use crate::route::Choice;
 use crate::witness::Witness;
 use fleetgate_wire::endpoint::Endpoint;
+use fleetgate_wire::usage::{Usage, UsageSource};
+
+/// The most tokens that the budgets let the answer have, where that is not what was asked for.
+const OUTPUT_LIMIT: HeaderName = HeaderName::from_static("x-fleetgate-output-limit");
 
 /// An attempt under way. Dropped without an end, it writes the row of a client that went away.
 pub(crate) struct Attempt {
     gateway: Arc<Gateway>,
     open: Option<(Slot, Box<Entry>)>,
     witness: Option<Witness>,
+    /// What the budgets hold for it.
+    hold: Option<Hold>,
+    /// What the limits of its deployment and provider hold for it.
+    rate: RateHold,
+    /// What the caller's limits hold for the call; the last attempt has it.
+    call_rate: Option<RateHold>,
     choice: Choice,
     endpoint: Endpoint,
     is_mock: bool,
+    prompt_bytes: usize,
+    output_limit: Option<u64>,
     meter: Option<Meter>,
     strips_usage: bool,
     /// The client knows the answer's length: its last byte completes it, whatever it holds.
@@ -51,7 +66,8 @@ impl Attempt {
         choice: &Choice,
         upstream: &Upstream,
         outgoing: &Outgoing,
-        started_at: Timestamp,
+        funds: Funds,
+        rate: RateHold,
     ) -> Result<Self, LedgerError> {
         let user_agent = head.headers.get(header::USER_AGENT);
         let entry = Entry {
@@ -67,13 +83,13 @@ impl Attempt {
             http_status: None,
             error: None,
             usage: None,
+            usage_source: UsageSource::None,
             cost: Cost::UNPRICED,
-            price_name: None,
             service_tier: None,
-            reserved: None,
-            started_at,
+            reserved: funds.hold.as_ref().map(Hold::amount),
+            started_at: funds.at,
             first_byte_at: None,
-            ended_at: started_at,
+            ended_at: funds.at,
             user_agent: user_agent.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned()),
             upstream_id: None,
             destination: None,
@@ -85,8 +101,13 @@ impl Attempt {
             gateway: Arc::clone(gateway),
             open: Some((slot, Box::new(entry))),
             witness: Some(witness),
+            hold: funds.hold,
+            rate,
+            call_rate: None,
             choice: choice.clone(),
             endpoint: ask.endpoint,
+            prompt_bytes: ask.body.len(),
+            output_limit: funds.output_limit,
             is_mock: upstream.is_mock() || choice.deployment.mock_response.is_some(),
             meter: None,
             strips_usage: false,
@@ -95,8 +116,9 @@ impl Attempt {
         })
     }
 
-    /// An answer began.
-    pub(crate) fn answered(&mut self, reply: &Reply, ask: &Ask, strips_usage: bool) {
+    /// An answer began that will be passed on: until it ends, the caller's limits count the call.
+    pub(crate) fn answered(&mut self, reply: &Reply, ask: &Ask, strips_usage: bool, call_rate: RateHold) {
+        self.call_rate = Some(call_rate);
         self.note_status(reply.head.status);
         self.strips_usage = strips_usage;
         self.is_sized = !strips_usage && reply.head.headers.contains_key(header::CONTENT_LENGTH);
@@ -136,14 +158,24 @@ impl Attempt {
         set(headers, HeaderName::from_static("x-litellm-call-id"), &id);
         set(headers, HeaderName::from_static("x-litellm-model-id"), &self.choice.deployment.id);
         set(headers, HeaderName::from_static("x-litellm-model-group"), &self.choice.group);
+        if let Some(limit) = self.output_limit {
+            set(headers, OUTPUT_LIMIT, &limit.to_string());
+        }
+        if let Some(rate) = &self.call_rate {
+            rate.set_headers(headers);
+        }
     }
 
     fn finish(&mut self, end: &End) -> Option<Receipt> {
         let (slot, mut entry) = self.open.take()?;
-        let reading = self.meter.take().map(|mut meter| meter.read()).unwrap_or_default();
+        let mut reading = self.meter.take().map(|mut meter| meter.read()).unwrap_or_default();
         entry.ended_at = Timestamp::now();
-        entry.usage = reading.usage;
         let refused = entry.http_status.is_some_and(|status| status >= 400);
+        // What was produced before an answer broke off is charged for, but only its provider could have counted it.
+        if *end != End::Complete && entry.http_status.is_some() && !refused && self.endpoint != Endpoint::CountTokens {
+            reading.estimate(self.prompt_bytes as u64);
+        }
+        (entry.usage, entry.usage_source) = (reading.usage, reading.usage_source);
         let (status, error) = self.status(end, &reading, refused);
         (entry.status, entry.error) = (status, error);
         entry.cost = self.cost(&entry, &reading, refused);
@@ -156,7 +188,14 @@ impl Attempt {
         if let Some(witness) = self.witness.take() {
             witness.end(&self.gateway, &entry);
         }
-        Some(slot.record(&entry))
+        let receipt = slot.record(&entry);
+        funds::settle(self.hold.take(), entry.cost.amount, self.gateway.config.counts_unknown, receipt.number());
+        let tokens = entry.usage.as_ref().map_or(0, Usage::total);
+        std::mem::replace(&mut self.rate, RateHold::none()).settle(tokens, entry.ended_at);
+        if let Some(call_rate) = self.call_rate.take() {
+            call_rate.settle(tokens, entry.ended_at);
+        }
+        Some(receipt)
     }
 
     fn status(&self, end: &End, reading: &Reading, refused: bool) -> (Status, Option<String>) {

@@ -13,15 +13,18 @@ use hyper_util::service::TowerToHyperService;
 use jiff::Timestamp;
 use tokio::sync::Mutex;
 
-use crate::admin::{self, Admin, Peer};
+use crate::admin::{self, Admin, Changed, Peer};
+use crate::admit::budget::{BudgetOptions, Budgets, RefusalLog};
+use crate::admit::rate::{Funds, Rates};
 use crate::auth::{Directory, Keyring};
 use crate::config::{Config, Finding, OnClientGone, Severity};
 use crate::egress::Dialer;
 use crate::front::{Answer, Arrival, Intake, ListenError, Listener, serve};
 use crate::gateway::Gateway;
 use crate::ledger::{Ledger, LedgerError};
+use crate::limits::{LimitBook, load_budgets};
 use crate::metrics::{CallLabels, LedgerPulse, Metrics};
-use crate::price::{Catalogue, CatalogueError, Pricer};
+use crate::price::{CatalogueError, Pricer, catalogue_at_start, keep_fresh};
 use crate::provider::{Client, Upstream};
 use crate::respond::{Refusal, VERSION};
 use crate::route::Router;
@@ -104,7 +107,25 @@ pub(crate) async fn boot(config: Config) -> Result<Booted, BootError> {
     let tracer = Tracer::start(config.otel.as_ref(), Collector(client.clone()));
     tracer.count_in(&metrics);
     let listening = listeners.iter().map(Listener::address).collect();
+    let pricer = Pricer::new(catalogue_at_start(&config.catalogue)?).with_adjustments(config.price_adjustments.clone());
+    let pricer = Arc::new(pricer);
+    tokio::spawn(keep_fresh(Arc::clone(&pricer), client.clone(), config.catalogue.clone()));
+    let budgets = Budgets::new(BudgetOptions::from(&config.budgets));
+    let rates = Rates::new(config.rates.iter().cloned(), Funds::Own);
+    let book = LimitBook {
+        keyring: Arc::clone(&keyring),
+        directory: Arc::clone(&directory),
+        configured: config.budgets.budgets.clone(),
+        budgets: budgets.clone(),
+        rates: rates.clone(),
+        leased: false,
+        rated: std::sync::Mutex::default(),
+    };
+    book.refresh();
+    tokio::spawn(load_budgets(budgets.clone(), ledger.clone(), config.counts_unknown));
     let admin = admin::router(Admin {
+        changed: Changed(Box::new(move || book.refresh())),
+        budgets: budgets.clone(),
         keyring: Arc::clone(&keyring),
         directory: Arc::clone(&directory),
         ledger: ledger.clone(),
@@ -123,7 +144,10 @@ pub(crate) async fn boot(config: Config) -> Result<Booted, BootError> {
         router,
         upstreams,
         client,
-        pricer: Pricer::new(Catalogue::built_in()?),
+        pricer,
+        budgets,
+        refusals: RefusalLog::default(),
+        rates,
         ledger,
         dialer: Dialer::new(config.egress.clone(), listening),
         config,

@@ -10,11 +10,14 @@ use http_body_util::BodyExt;
 use hyper::body::Body as _;
 use jiff::Timestamp;
 
+use crate::admit::rate::RateHold;
 use crate::admit::{Permit, admit_model};
 use crate::attempt::Attempt;
 use crate::auth::{authenticate, check_owners};
+use crate::call_limits::CallLimits;
 use crate::dialect::Ask;
 use crate::front::{self, Answer, Intake};
+use crate::funds;
 use crate::gateway::Gateway;
 use crate::provider::{Client, ClientError, Outgoing, Reply, Upstream, answer_mock, shape};
 use crate::relay::{End, OnClientGone, RelayBody, Tap};
@@ -110,6 +113,8 @@ async fn attempt_all(
     plan: Plan,
     started_at: Timestamp,
 ) -> Result<Answer, Refusal> {
+    let limits = CallLimits::of(gateway, permit, ask);
+    let mut call_rate = Some(limits.admit_call(gateway, permit).await?);
     let tries = schedule(plan, gateway.config.routing.num_retries);
     let mut last = Err(NoRoute::UnknownModel { model: ask.model.clone() }.into());
     let mut started_at = started_at;
@@ -117,11 +122,28 @@ async fn attempt_all(
         let is_final = number + 1 == tries.len();
         let Some(upstream) = gateway.upstream(choice.deployment.index) else { continue };
         let same_next = tries.get(number + 1).is_some_and(|next| next.deployment.index == choice.deployment.index);
-        let outgoing = shape(ask, head, choice, upstream, gateway.config.drop_params, None)?;
-        let mut attempt = Attempt::begin(gateway, permit, ask, head, choice, upstream, &outgoing, started_at).await?;
+        let rate = match limits.admit_attempt(gateway, choice, upstream) {
+            Ok(rate) => rate,
+            // Another deployment may have room.
+            Err(limited) => {
+                last = Err(limited);
+                continue;
+            }
+        };
+        let funds = match funds::set_aside(gateway, permit, ask, choice, upstream, started_at).await {
+            Ok(funds) => funds,
+            // Another provider's or deployment's budget may have money.
+            Err(refusal) if funds::is_local(&refusal) && !is_final => {
+                last = Err(refusal);
+                continue;
+            }
+            Err(refusal) => return Err(refusal),
+        };
+        let outgoing = shape(ask, head, choice, upstream, gateway.config.drop_params, funds.output_limit)?;
+        let mut attempt = Attempt::begin(gateway, permit, ask, head, choice, upstream, &outgoing, funds, rate).await?;
         match send(gateway, ask, choice, upstream, outgoing).await {
             Ok((reply, strip_usage)) if is_final || !is_retryable(reply.head.status) => {
-                attempt.answered(&reply, ask, strip_usage);
+                attempt.answered(&reply, ask, strip_usage, call_rate.take().unwrap_or_else(RateHold::none));
                 return relay(reply, attempt, patience(gateway, ask, choice), gateway.config.on_client_gone).await;
             }
             Ok((reply, _)) => {

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use crate::admit::budget::{Budgets, RefusalLog};
+use crate::admit::rate::Rates;
 use crate::auth::{Directory, Keyring};
 use crate::config::Config;
 use crate::egress::Dialer;
@@ -24,7 +26,11 @@ pub(crate) struct Gateway {
     /// By [`crate::config::Deployment::index`]; an entry that names no provider has none.
     pub(crate) upstreams: Vec<Option<Upstream>>,
     pub(crate) client: Client,
-    pub(crate) pricer: Pricer,
+    pub(crate) pricer: Arc<Pricer>,
+    pub(crate) budgets: Budgets,
+    /// One line a minute for each caller that does not take no for an answer.
+    pub(crate) refusals: RefusalLog,
+    pub(crate) rates: Rates,
     pub(crate) ledger: Ledger,
     pub(crate) dialer: Dialer,
 }

@@ -21,7 +21,10 @@ pub mod respond;
 mod attempt;
 mod boot;
 mod call;
+mod call_limits;
+mod funds;
 mod gateway;
+mod limits;
 mod tunnel;
 mod witness;
 

@@ -6,8 +6,11 @@ use fleetgate_wire::error_body::ErrorBody;
 use fleetgate_wire::header as names;
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full};
+use serde_json::{Value, json};
 
 use crate::admit::Refused;
+use crate::admit::budget::Exceeded;
+use crate::admit::rate::RateLimited;
 use crate::auth::Denied;
 use crate::dialect::AskError;
 use crate::egress::TunnelRefused;
@@ -19,6 +22,9 @@ use crate::route::NoRoute;
 
 /// This gateway's version, on every answer.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// LiteLLM's word for it; programs look for it.
+const BUDGET_EXCEEDED: &str = "budget_exceeded";
 
 /// Everything that can be said instead of an answer.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +38,23 @@ pub enum Refusal {
     /// Known, but not allowed.
     #[error(transparent)]
     Refused(#[from] Refused),
+    /// A budget cannot pay for it.
+    #[error("{exceeded}")]
+    Budget {
+        /// Which one, with its figures.
+        exceeded: Box<Exceeded>,
+        /// LiteLLM's `budget_exceeded_status_code`, when it is set.
+        status: Option<u16>,
+    },
+    /// Too many calls or tokens for now.
+    #[error("{0}")]
+    Rate(Box<RateLimited>),
+    /// Nobody knows its price, and the operator wants none of those.
+    #[error(
+        "model {0} has no price, and litellm_settings.block_requests_for_models_without_pricing is on: set input_cost_per_token and \
+         output_cost_per_token, or base_model, on its entry"
+    )]
+    Unpriced(String),
     /// The body could not be read.
     #[error(transparent)]
     Body(#[from] BodyError),
@@ -94,8 +117,13 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    fn status(&self) -> StatusCode {
+    fn status(&self, dialect: Dialect) -> StatusCode {
         match self {
+            Self::Budget { status, .. } => {
+                status.and_then(|status| StatusCode::from_u16(status).ok()).unwrap_or_else(|| budget_status(dialect))
+            }
+            Self::Rate(_) => StatusCode::TOO_MANY_REQUESTS,
+            Self::Unpriced(_) => StatusCode::FORBIDDEN,
             Self::Denied(Denied::NotAdmin { .. }) => StatusCode::FORBIDDEN,
             Self::Denied(_) => StatusCode::UNAUTHORIZED,
             Self::ProxyDenied(_) => StatusCode::PROXY_AUTHENTICATION_REQUIRED,
@@ -135,6 +163,9 @@ impl Refusal {
                 _ => "auth_error",
             },
             Self::Refused(Refused::Model { .. }) => "key_model_access_denied",
+            Self::Budget { .. } => BUDGET_EXCEEDED,
+            Self::Rate(_) => "rate_limit_error",
+            Self::Unpriced(_) => "model_cost_map_missing",
             Self::Body(BodyError::TooLarge { .. }) => "request_too_large",
             Self::Body(_) | Self::Ask(_) | Self::NoRoute(_) | Self::AbsoluteForm => "invalid_request_error",
             Self::Request(_) => "upstream_address",
@@ -155,9 +186,10 @@ impl Refusal {
 
     fn param(&self) -> Option<&'static str> {
         match self {
-            Self::Refused(_) | Self::NoRoute(_) | Self::Ask(AskError::NoModel | AskError::ModelTooLong) => {
-                Some("model")
-            }
+            Self::Refused(_)
+            | Self::Unpriced(_)
+            | Self::NoRoute(_)
+            | Self::Ask(AskError::NoModel | AskError::ModelTooLong) => Some("model"),
             Self::Denied(Denied::Unknown { .. }) => Some("key"),
             Self::Ledger(LedgerError::AliasTaken(_)) => Some("key_alias"),
             Self::BadRequest { param, .. } => *param,
@@ -165,16 +197,46 @@ impl Refusal {
         }
     }
 
+    /// OpenAI's `code`, where it is not the status.
+    fn code(&self, status: StatusCode) -> Option<&'static str> {
+        match self {
+            // Codex stops at once for this code and this status, and for nothing else.
+            Self::Budget { .. } if status == StatusCode::TOO_MANY_REQUESTS => Some("insufficient_quota"),
+            Self::Budget { .. } => Some(BUDGET_EXCEEDED),
+            _ => None,
+        }
+    }
+
+    /// Figures for programs.
+    fn details(&self) -> Option<Value> {
+        let Self::Budget { exceeded, .. } = self else { return None };
+        Some(json!({
+            "scope": exceeded.scope.to_string(),
+            "spent": exceeded.spent.dollars(),
+            "reserved": exceeded.reserved.dollars(),
+            "needed": exceeded.needed.dollars(),
+            "max_budget": exceeded.cap.dollars(),
+            "resets_at": exceeded.resets_at,
+        }))
+    }
+
     /// The answer that says it.
     #[must_use]
     pub fn answer(&self, dialect: Dialect) -> Answer {
-        let (status, kind) = (self.status(), self.kind());
-        let message = self.to_string();
-        let body = ErrorBody { status: status.as_u16(), kind: &kind, param: self.param(), message: &message };
-        let mut answer = json(status, body.render(dialect));
+        let (status, kind) = (self.status(dialect), self.kind());
+        let (message, details) = (self.to_string(), self.details());
+        let body = ErrorBody {
+            status: status.as_u16(),
+            kind: &kind,
+            code: self.code(status),
+            details: details.as_ref(),
+            param: self.param(),
+            message: &message,
+        };
+        let mut answer = json_answer(status, body.render(dialect));
         let headers = answer.headers_mut();
         set(headers, names::REASON, &kind);
-        if status.is_client_error() {
+        if status.is_client_error() && !matches!(self, Self::Rate(_)) {
             // The same request would be refused again: Claude Code and the SDKs would try up to ten times.
             set(headers, names::SHOULD_RETRY, "false");
         }
@@ -183,9 +245,19 @@ impl Refusal {
             Self::ProxyDenied(_) => set(headers, header::PROXY_AUTHENTICATE, "Basic realm=\"fleetgate\""),
             Self::UpgradeRequired => set(headers, header::UPGRADE, "HTTP/1.1"),
             Self::Method { allowed, .. } => set(headers, header::ALLOW, allowed),
+            Self::Rate(limited) => limited.set_headers(headers),
             _ => {}
         }
         answer
+    }
+}
+
+/// The status that makes each dialect's real clients stop and show the message: tried with Claude Code, Codex, opencode,
+/// qwen-code and the SDKs. 402 keeps Codex trying, 429 keeps the others waiting.
+fn budget_status(dialect: Dialect) -> StatusCode {
+    match dialect {
+        Dialect::OpenAi | Dialect::Anthropic => StatusCode::PAYMENT_REQUIRED,
+        Dialect::Responses => StatusCode::TOO_MANY_REQUESTS,
     }
 }
 
@@ -198,7 +270,7 @@ pub(crate) fn set(headers: &mut http::HeaderMap, name: HeaderName, text: &str) {
 
 /// An answer with a JSON body.
 #[must_use]
-pub fn json(status: StatusCode, body: String) -> Answer {
+pub fn json_answer(status: StatusCode, body: String) -> Answer {
     let mut answer = Response::new(full(Bytes::from(body)));
     *answer.status_mut() = status;
     answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use fleetgate_wire::header as names;
+use fleetgate_wire::usage::UsageSource;
 use http::{StatusCode, header};
 use jiff::Timestamp;
 use uuid::Uuid;
@@ -107,8 +108,8 @@ fn entry(caller: Caller, authority: &str, user_agent: Option<String>, started_at
         http_status: None,
         error: None,
         usage: None,
+        usage_source: UsageSource::None,
         cost: Cost::FREE,
-        price_name: None,
         service_tier: None,
         reserved: None,
         started_at,

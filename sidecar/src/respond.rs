@@ -18,7 +18,7 @@ pub type ReplyBody = Either<Full<Bytes>, RelayedBody>;
 #[must_use]
 pub fn refuse(refusal: &Refusal, path: &str) -> Response<ReplyBody> {
     let Refusal { status, reason, message } = refusal;
-    let body = ErrorBody { status: status.as_u16(), kind: reason, param: None, message };
+    let body = ErrorBody { status: status.as_u16(), kind: reason, code: None, details: None, param: None, message };
     let mut response = json(*status, body.render(dialect_of_path(path)));
     response.headers_mut().insert(header::REASON, HeaderValue::from_static(reason));
     response

@@ -3,7 +3,7 @@
 //! Clients show these texts to people and steer by the `type`, so the shape must be the dialect's own. Sources:
 //! OpenAI `error` object, Anthropic `docs.anthropic.com/en/api/errors`; LiteLLM's `code` is a string.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::endpoint::Dialect;
 
@@ -14,6 +14,10 @@ pub struct ErrorBody<'a> {
     pub status: u16,
     /// OpenAI's and LiteLLM's `type`, for example `auth_error`.
     pub kind: &'a str,
+    /// OpenAI's `code`, where it is not the status; Anthropic's dialect has the type only.
+    pub code: Option<&'a str>,
+    /// Figures for programs, where there are any.
+    pub details: Option<&'a Value>,
     /// The name of the offending parameter, if there is one.
     pub param: Option<&'a str>,
     /// What happened, where, and what to do next.
@@ -24,21 +28,25 @@ impl ErrorBody<'_> {
     /// The JSON body in this dialect.
     #[must_use]
     pub fn render(&self, dialect: Dialect) -> String {
-        match dialect {
+        let mut body = match dialect {
             Dialect::OpenAi | Dialect::Responses => json!({
                 "error": {
                     "message": self.message,
                     "type": self.kind,
                     "param": self.param,
-                    "code": self.status.to_string(),
+                    "code": self.code.map_or_else(|| self.status.to_string(), str::to_owned),
                 }
             }),
-            Dialect::Anthropic => json!({
-                "type": "error",
-                "error": { "type": anthropic_type(self.status), "message": self.message },
-            }),
+            Dialect::Anthropic => {
+                // Where a code is given, its kind is what programs look for.
+                let kind = if self.code.is_some() { self.kind } else { anthropic_type(self.status) };
+                json!({ "type": "error", "error": { "type": kind, "message": self.message } })
+            }
+        };
+        if let Some(details) = self.details {
+            body["error"]["details"] = details.clone();
         }
-        .to_string()
+        body.to_string()
     }
 }
 
@@ -64,7 +72,14 @@ mod tests {
 
     #[test]
     fn each_dialect_has_its_own_shape() {
-        let body = ErrorBody { status: 403, kind: "key_model_access_denied", param: Some("model"), message: "no" };
+        let body = ErrorBody {
+            status: 403,
+            kind: "key_model_access_denied",
+            code: None,
+            details: None,
+            param: Some("model"),
+            message: "no",
+        };
         assert_eq!(
             body.render(Dialect::OpenAi),
             r#"{"error":{"code":"403","message":"no","param":"model","type":"key_model_access_denied"}}"#

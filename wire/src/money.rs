@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 const NANO_PER_DOLLAR: i64 = 1_000_000_000;
 /// Femto-dollars in a nano-dollar.
 const FEMTO_PER_NANO: i128 = 1_000_000;
+const MILLION: i128 = 1_000_000;
 const FEMTO_PER_DOLLAR: f64 = 1e15;
 
 /// An amount of money in nano-dollars (10⁻⁹ US dollars).
@@ -27,6 +28,12 @@ impl NanoDollars {
         let nanos = (dollars * NANO_PER_DOLLAR as f64).round();
         #[expect(clippy::cast_possible_truncation, reason = "the range is checked in the same line")]
         (nanos.is_finite() && nanos.abs() < 9e18).then_some(Self(nanos as i64))
+    }
+
+    /// From xAI's ticks, of which ten are a nano-dollar (docs.x.ai, cost tracking).
+    #[must_use]
+    pub fn from_ticks(ticks: u64) -> Option<Self> {
+        i64::try_from(ticks.saturating_add(5) / 10).ok().map(Self)
     }
 
     /// Dollars, for display and for LiteLLM's JSON.
@@ -75,6 +82,9 @@ impl fmt::Display for NanoDollars {
 pub struct Rate(i64);
 
 impl Rate {
+    /// Nothing is charged.
+    pub const ZERO: Self = Self(0);
+
     /// A price list's figure in dollars per unit; `None` for negative or absurd ones.
     #[must_use]
     pub fn from_dollars_per_unit(dollars: f64) -> Option<Self> {
@@ -88,6 +98,20 @@ impl Rate {
     pub fn times(self, units: u64) -> i128 {
         i128::from(self.0) * i128::from(units)
     }
+
+    /// How many units so much money pays for; `None` when they cost nothing.
+    #[must_use]
+    pub fn units_for(self, funds: NanoDollars) -> Option<u64> {
+        let femtos = i128::from(funds.0.max(0)) * FEMTO_PER_NANO;
+        femtos.checked_div(i128::from(self.0)).map(|units| u64::try_from(units).unwrap_or(u64::MAX))
+    }
+
+    /// So many millionths of this price, rounded up.
+    #[must_use]
+    pub fn scale(self, millionths: u64) -> Self {
+        let femtos = (self.times(millionths) + MILLION - 1).div_euclid(MILLION);
+        Self(i64::try_from(femtos).unwrap_or(i64::MAX))
+    }
 }
 
 /// Rounds a sum of femto-dollars half up to nano-dollars.
@@ -97,9 +121,34 @@ pub fn round_to_nano(femtos: i128) -> NanoDollars {
     NanoDollars(i64::try_from(nanos).unwrap_or(i64::MAX))
 }
 
+/// Rounds a sum of femto-dollars up to nano-dollars: for what is reserved.
+#[must_use]
+pub fn round_up_to_nano(femtos: i128) -> NanoDollars {
+    let nanos = (femtos + FEMTO_PER_NANO - 1).div_euclid(FEMTO_PER_NANO);
+    NanoDollars(i64::try_from(nanos).unwrap_or(i64::MAX))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_reserved_is_rounded_up_and_what_it_pays_for_down() {
+        assert_eq!(round_up_to_nano(1), NanoDollars(1));
+        assert_eq!(round_up_to_nano(1_000_000), NanoDollars(1));
+        let rate = Rate::from_dollars_per_unit(4e-7).unwrap();
+        assert_eq!(rate.units_for(NanoDollars(1_199)), Some(2));
+        assert_eq!(rate.units_for(NanoDollars(-5)), Some(0));
+        assert_eq!(Rate::ZERO.units_for(NanoDollars(1)), None);
+        assert_eq!(rate.scale(1_100_000), Rate::from_dollars_per_unit(4.4e-7).unwrap());
+    }
+
+    #[test]
+    fn ten_ticks_are_a_nano_dollar() {
+        // docs.x.ai: 37,756,000 ticks are $0.0037756.
+        assert_eq!(NanoDollars::from_ticks(37_756_000), Some(NanoDollars(3_775_600)));
+        assert_eq!(NanoDollars::from_ticks(15), Some(NanoDollars(2)));
+    }
 
     #[test]
     fn a_price_list_figure_is_kept_exactly() {

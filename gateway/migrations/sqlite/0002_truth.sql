@@ -15,7 +15,8 @@ ALTER TABLE entry ADD COLUMN gateway TEXT;
 CREATE TABLE spend (
     scope        TEXT    NOT NULL,
     bucket       INTEGER NOT NULL, -- seconds since 1970 / 900
-    cost_nanousd INTEGER NOT NULL,
+    cost_nanousd INTEGER NOT NULL, -- known cost
+    held_nanousd INTEGER NOT NULL DEFAULT 0, -- what was reserved for calls whose cost nobody knows
     calls        INTEGER NOT NULL,
     PRIMARY KEY (scope, bucket)
 ) STRICT, WITHOUT ROWID;

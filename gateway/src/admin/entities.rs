@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use fleetgate_wire::scope::{Scope, ScopeKind};
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
@@ -60,7 +61,6 @@ const TEXTS: [&str; 6] = ["team_alias", "user_alias", "user_email", "alias", "de
 
 /// Carries a request's fields over into a record.
 pub(super) fn apply(fields: Fields, record: &mut EntityRecord, now: Timestamp) -> Result<(), Refusal> {
-    limits::check_limits(&fields.0)?;
     for name in TEXTS {
         fields.0.get(name).map(|value| optional_text(value, name)).transpose()?;
     }
@@ -73,6 +73,9 @@ pub(super) fn apply(fields: Fields, record: &mut EntityRecord, now: Timestamp) -
             _ => drop(record.fields.insert(name, value)),
         }
     }
+    // A budget's limits are those of the keys that refer to it, for the most part.
+    let scope = record.kind.scope(&record.id).unwrap_or_else(|| Scope::new(ScopeKind::Key, record.id.as_str()));
+    limits::check_limits(&scope, &record.fields)?;
     record.updated_at = now;
     Ok(())
 }
@@ -140,6 +143,7 @@ impl Admin {
     /// Reads the stored entities into the snapshot.
     pub(super) async fn refresh_directory(&self) -> Result<(), LedgerError> {
         self.directory.replace(self.ledger.entities().await?);
+        (self.changed.0)();
         Ok(())
     }
 

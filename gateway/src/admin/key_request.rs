@@ -1,6 +1,7 @@
 //! The body of `/key/generate` and `/key/update`: LiteLLM's fields, and ours.
 
 use fleetgate_wire::host::HostLabel;
+use fleetgate_wire::scope::{Scope, ScopeKind};
 use fleetgate_wire::virtual_key::VirtualKey;
 use jiff::Timestamp;
 use serde_json::{Map, Value};
@@ -55,7 +56,6 @@ impl KeyRequest {
 
     /// Carries the fields over into a record.
     pub(super) fn apply(self, record: &mut KeyRecord, now: Timestamp) -> Result<(), Refusal> {
-        check_limits(&self.fields.0)?;
         match self.fields.0.get("duration").map(|value| optional_text(value, "duration")).transpose()? {
             Some(Some(text)) => {
                 let expires = duration::from_now(&text, now);
@@ -78,6 +78,7 @@ impl KeyRequest {
                 _ => drop(record.other.insert(name, value)),
             }
         }
+        check_limits(&Scope::new(ScopeKind::Key, record.token.to_string()), &record.other)?;
         record.updated_at = now;
         Ok(())
     }

@@ -257,6 +257,7 @@ impl Admin {
     /// Reads the stored keys into the snapshot.
     pub(super) async fn refresh(&self) -> Result<(), LedgerError> {
         self.keyring.replace(self.ledger.keys().await?);
+        (self.changed.0)();
         Ok(())
     }
 

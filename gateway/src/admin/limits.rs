@@ -1,46 +1,26 @@
-//! The fields that limit a key or an entity. Their names are the same on all of them.
+//! The fields that limit a key or an entity. Their names are the same on all of them, and the engines read them.
 
 use fleetgate_wire::period::Period;
+use fleetgate_wire::scope::Scope;
 use serde_json::{Map, Value};
 
-use super::fields::{bad, optional_text};
+use super::fields::bad;
+use crate::admit::{budget, rate};
 use crate::respond::Refusal;
 
-/// Fields that hold money: a NaN or a negative budget would allow everything or nothing.
-const BUDGETS: [&str; 3] = ["max_budget", "soft_budget", "temp_budget_increase"];
-
 /// Fields that limit calls in LiteLLM and not here yet: kept and shown, and never without saying so.
-const NOT_ENFORCED: [&str; 13] = [
-    "max_budget",
-    "budget_limits",
-    "model_max_budget",
-    "rpm_limit",
-    "tpm_limit",
-    "tpd_limit",
-    "max_parallel_requests",
-    "model_rpm_limit",
-    "model_tpm_limit",
-    "allowed_routes",
-    "guardrails",
-    "enforced_params",
-    "allowed_cache_controls",
-];
+const NOT_ENFORCED: [&str; 6] =
+    ["tpd_limit", "allowed_routes", "guardrails", "enforced_params", "allowed_cache_controls", "budget_fallbacks"];
 
-/// Refuses limits that cannot be meant.
-pub(super) fn check_limits(fields: &Map<String, Value>) -> Result<(), Refusal> {
-    for name in BUDGETS {
-        let fits = match fields.get(name) {
-            None | Some(Value::Null) => true,
-            Some(value) => value.as_f64().is_some_and(|amount| amount.is_finite() && amount >= 0.0),
-        };
-        if !fits {
-            return Err(bad(format!("{name} must be a number of dollars, 0 or more"), Some(name)));
-        }
-    }
-    let every = fields.get("budget_duration").map(|value| optional_text(value, "budget_duration"));
-    match every.transpose()?.flatten().as_deref().map(Period::parse) {
-        Some(Err(error)) => Err(bad(error.to_string(), Some("budget_duration"))),
-        _ => Ok(()),
+/// Refuses limits that cannot be meant. `scope` is whose they are.
+pub(super) fn check_limits(scope: &Scope, fields: &Map<String, Value>) -> Result<(), Refusal> {
+    budget::rules(scope, fields).map_err(|error| bad(error.to_string(), None))?;
+    rate::limits(scope, fields).map_err(|error| bad(error.to_string(), None))?;
+    // Also where there is no budget yet that it would count for.
+    match fields.get("budget_duration").map(|value| value.as_str().map(Period::parse)) {
+        None | Some(Some(Ok(_))) => Ok(()),
+        Some(Some(Err(error))) => Err(bad(error.to_string(), Some("budget_duration"))),
+        Some(None) => Err(bad("budget_duration must be a text such as 30d".to_owned(), Some("budget_duration"))),
     }
 }
 

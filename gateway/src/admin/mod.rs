@@ -1,5 +1,6 @@
 //! HTTP to keys, rows, models, health and settings: LiteLLM's management API as far as it goes, and `/api`.
 
+mod budget_levels;
 mod budgets;
 mod caller;
 mod config;
@@ -22,6 +23,7 @@ mod teams;
 mod totals;
 mod users;
 
+use std::fmt;
 use std::sync::Arc;
 
 use axum::Router;
@@ -34,6 +36,7 @@ use tokio::sync::Mutex;
 
 pub use caller::Peer;
 
+use crate::admit::budget::Budgets;
 use crate::auth::{Directory, Keyring};
 use crate::config::Setting;
 use crate::ledger::Ledger;
@@ -58,10 +61,23 @@ pub struct Admin {
     pub metrics: Arc<Metrics>,
     /// `/metrics` asks for no key.
     pub metrics_open: bool,
+    /// What is spent and reserved.
+    pub budgets: Budgets,
+    /// Called after keys or entities have changed: their limits must be put in force.
+    pub changed: Changed,
     /// When this process started.
     pub started_at: Timestamp,
     /// Held while a key or an entity is changed: the change is made to the newest record, and the newest snapshot is the last one put in place.
     pub changing: Mutex<()>,
+}
+
+/// Something to call after a change.
+pub struct Changed(pub Box<dyn Fn() + Send + Sync>);
+
+impl fmt::Debug for Changed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Changed")
+    }
 }
 
 /// What a handler gives back.
@@ -104,6 +120,7 @@ pub fn router(admin: Admin) -> Router {
         .route("/global/spend/keys", get(totals::recent_keys))
         .route("/global/spend/models", get(totals::recent_models))
         .route("/api/logs", get(logs::list))
+        .route("/api/budgets", get(budget_levels::list))
         .route("/api/config", get(config::show))
         .route("/v1/models", get(models::list))
         .route("/models", get(models::list))

@@ -87,6 +87,18 @@ impl CallerKey {
         }
     }
 
+    /// The alias with the key's short form: what LiteLLM calls a key in its messages.
+    #[must_use]
+    pub fn full_name(&self) -> String {
+        match self {
+            Self::Master => MASTER_ALIAS.to_owned(),
+            Self::Virtual(record) => match &record.key_alias {
+                Some(alias) => format!("{alias} ({})", record.key_name),
+                None => record.key_name.clone(),
+            },
+        }
+    }
+
     /// The hash in rows.
     #[must_use]
     pub fn hash_text(&self) -> String {

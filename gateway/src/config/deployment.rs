@@ -10,7 +10,7 @@ use super::node::{Node, Value};
 use super::params::{self, Param};
 use super::report::{Cost, Report};
 use super::section::Section;
-use super::{Deployment, rates, redact, scalar};
+use super::{Deployment, prices, rates, redact, scalar};
 
 /// What an entry needs to know of the rest of the file.
 pub(super) struct Surroundings<'a> {
@@ -60,7 +60,7 @@ pub(super) fn read(
         timeout: params.seconds("timeout", report).map(|given| given.value),
         stream_timeout: params.seconds("stream_timeout", report).map(|given| given.value),
         mock_response: params.text("mock_response", report).map(|given| given.value),
-        prices: prices(&params, &info, report),
+        prices: prices::read(&params, &info, report),
         base_model: base_model(&params, &info, report),
         model_info: info.node().map(scalar::object).unwrap_or_default(),
         origin: entry.place.origin(),
@@ -189,27 +189,6 @@ fn weight(params: &Section<'_>, scale: f64, report: &mut Report) -> u64 {
         report.error(node.place.origin(), format!("{}.weight must be a number of at least 0", params.path));
     }
     ["rpm", "tpm"].into_iter().find_map(|key| params.whole(key, report)).map_or(1, |given| given.value)
-}
-
-fn prices(params: &Section<'_>, info: &Section<'_>, report: &mut Report) -> BTreeMap<String, f64> {
-    let mut prices = BTreeMap::new();
-    for section in [info, params] {
-        for entry in section.node().and_then(Node::map).unwrap_or_default() {
-            if !params::is_price(&entry.key) || entry.node.is_null() {
-                continue;
-            }
-            match entry.node.text().and_then(scalar::number).filter(|price| *price >= 0.0) {
-                Some(price) => {
-                    prices.insert(entry.key.clone(), price);
-                }
-                None => {
-                    let message = format!("{}.{} must be a price in dollars", section.path, entry.key);
-                    report.error(entry.place.origin(), message);
-                }
-            }
-        }
-    }
-    prices
 }
 
 fn base_model(params: &Section<'_>, info: &Section<'_>, report: &mut Report) -> Option<String> {

@@ -53,6 +53,31 @@ pub(super) fn on_client_gone(own: &Section<'_>, report: &mut Report) -> OnClient
     policy
 }
 
+/// `fleetgate.unknown_cost`.
+pub(super) fn counts_unknown(own: &Section<'_>, report: &mut Report) -> bool {
+    let (counts, origin) = match own.text("unknown_cost", report) {
+        None => (true, Origin::Default),
+        Some(given) => match given.value.as_str() {
+            "reserve" => (true, given.origin),
+            "release" => (false, given.origin),
+            _ => {
+                report.error(given.origin, "fleetgate.unknown_cost must be reserve or release");
+                (true, Origin::Default)
+            }
+        },
+    };
+    report.setting("fleetgate.unknown_cost", if counts { "reserve" } else { "release" }, origin);
+    counts
+}
+
+/// `litellm_settings.block_requests_for_models_without_pricing`.
+pub(super) fn block_unpriced(litellm: &Section<'_>, report: &mut Report) -> bool {
+    const KEY: &str = "block_requests_for_models_without_pricing";
+    let given = litellm.truth(KEY, report).unwrap_or(Given::new(false, Origin::Default));
+    report.setting(format!("{}.{KEY}", litellm.path), given.value.to_string(), given.origin);
+    given.value
+}
+
 /// `fleetgate.max_request_bytes`.
 pub(super) fn max_request_bytes(own: &Section<'_>, report: &mut Report) -> usize {
     size(own, "max_request_bytes", MAX_REQUEST_BYTES, report)

@@ -8,8 +8,8 @@ use super::report::Report;
 use super::routing::Sections;
 use super::section::Section;
 use super::{
-    Config, Environment, Finding, Origin, Severity, budgets, database, fleetgate, hooks, include, listen, master_key,
-    models, otel, rates, reference, review, routing, timeouts,
+    Config, Environment, Finding, Origin, Severity, budgets, catalogue, database, fleetgate, hooks, include, listen,
+    master_key, models, otel, rates, reference, review, routing, timeouts,
 };
 
 /// What the command line said. Each has a twin in the environment, which [`load`] looks up itself.
@@ -130,6 +130,8 @@ fn build(
     let egress = fleetgate::egress(&own, report);
     let metrics_open = fleetgate::metrics_open(&own, &sections.litellm, report);
     let otel = otel::read(&own, &sections.litellm, &environment, report);
+    let catalogue = catalogue::read(&own, &environment, &database, report);
+    let price_adjustments = catalogue::adjustments(&sections.litellm, report);
     let drop_params = routing::drop_params(&sections, report);
     let timeouts = timeouts::read(&sections, &environment, report);
     let models = models::read(&root, report);
@@ -142,6 +144,8 @@ fn build(
         master_key,
         database,
         durability,
+        counts_unknown: fleetgate::counts_unknown(&own, report),
+        block_unpriced: fleetgate::block_unpriced(&sections.litellm, report),
         on_client_gone: fleetgate::on_client_gone(&own, report),
         deployments: models.deployments,
         routing,
@@ -154,6 +158,8 @@ fn build(
         egress,
         metrics_open,
         otel,
+        catalogue,
+        price_adjustments,
         environment,
         settings: Vec::new(),
     }

@@ -2,6 +2,7 @@
 //! into one [`Config`]. For each live value it is known where it came from.
 
 mod budgets;
+mod catalogue;
 mod database;
 mod deployment;
 mod dotenv;
@@ -19,6 +20,7 @@ mod node;
 mod origin;
 mod otel;
 mod params;
+mod prices;
 mod rates;
 mod redact;
 mod reference;
@@ -42,6 +44,7 @@ use http::{HeaderName, Uri};
 use ipnet::IpNet;
 
 pub use budgets::{BudgetEntry, BudgetSettings};
+pub use catalogue::{CatalogueSettings, Margin, PriceAdjustments};
 pub use live::{Running, RunningSetting};
 pub use load::{LoadError, Loaded, Overrides, config_file, load};
 pub use origin::{Finding, Origin, Setting, Severity};
@@ -72,6 +75,10 @@ pub struct Config {
     pub stream_timeout: Option<Duration>,
     /// The largest request body, in bytes.
     pub max_request_bytes: usize,
+    /// Budgets count what was reserved for calls whose cost nobody knows (those under way when the gateway died).
+    pub counts_unknown: bool,
+    /// Calls of models that have no price are refused.
+    pub block_unpriced: bool,
     /// What becomes of an answer whose client went away.
     pub on_client_gone: OnClientGone,
     /// The budgets that the file sets, and how budgets behave.
@@ -82,6 +89,10 @@ pub struct Config {
     pub metrics_open: bool,
     /// Where traces go, if they do.
     pub otel: Option<OtelSettings>,
+    /// Where prices come from.
+    pub catalogue: CatalogueSettings,
+    /// What is added to them or taken off.
+    pub price_adjustments: PriceAdjustments,
     /// Every variable the process was started with, `.env` included, for provider keys that no entry names.
     pub environment: Environment,
     /// Every live setting with its origin; secrets are redacted.

@@ -234,7 +234,11 @@ pub(super) fn consequence(name: &str) -> &'static str {
 
 /// Whether a name is one of the price list's price fields.
 pub(super) fn is_price(name: &str) -> bool {
-    name.contains("cost_per") || name.ends_with("_cost") || name.contains("_cost_above") || name.contains("_token_cost")
+    name == "tiered_pricing"
+        || name.contains("cost_per")
+        || name.ends_with("_cost")
+        || name.contains("_cost_above")
+        || name.contains("_token_cost")
 }
 
 #[cfg(test)]

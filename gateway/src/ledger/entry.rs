@@ -1,7 +1,7 @@
 //! One row before it is written.
 
 use fleetgate_wire::money::NanoDollars;
-use fleetgate_wire::usage::Usage;
+use fleetgate_wire::usage::{Usage, UsageSource};
 use jiff::Timestamp;
 use uuid::Uuid;
 
@@ -36,10 +36,10 @@ pub struct Entry {
     pub error: Option<String>,
     /// Tokens; `None` when nobody counted them.
     pub usage: Option<Usage>,
+    /// Who counted.
+    pub usage_source: UsageSource,
     /// Money.
     pub cost: Cost,
-    /// The catalogue's row or the entry that the price is from.
-    pub price_name: Option<String>,
     /// The provider's service tier.
     pub service_tier: Option<String>,
     /// What the budgets hold for it.
@@ -119,12 +119,6 @@ impl Status {
 const LONGEST_TEXT: usize = 400;
 
 impl Entry {
-    /// Who counted the tokens.
-    #[must_use]
-    pub fn usage_source(&self) -> &'static str {
-        if self.usage.is_some() { "provider" } else { "none" }
-    }
-
     /// The cost in nano-dollars.
     #[must_use]
     pub fn cost_nanousd(&self) -> Option<i64> {
@@ -164,9 +158,9 @@ impl Entry {
             reasoning_tokens: count(|usage| usage.reasoning),
             cost_nanousd: self.cost_nanousd(),
             reserved_nanousd: self.reserved.map(|NanoDollars(nanos)| nanos),
-            usage_source: self.usage_source(),
+            usage_source: self.usage_source.word(),
             price_source: self.cost.source.word(),
-            price_name: self.price_name.as_deref().map(cut),
+            price_name: self.cost.price_name.as_deref().map(cut),
             service_tier: self.service_tier.as_deref().map(cut),
             started_at: self.started_at.as_microsecond(),
             first_byte_at: self.first_byte_at.map(Timestamp::as_microsecond),

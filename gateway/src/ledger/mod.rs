@@ -26,7 +26,7 @@ use crate::config::Durability;
 
 pub use entities::Totals;
 pub use entry::{Entry, Kind, Status};
-pub use query::{DaySpend, Filter, KeySpend};
+pub use query::{BucketSpend, DaySpend, Filter, KeySpend};
 pub use record::Record;
 pub use slot::{Receipt, Slot};
 

@@ -1,6 +1,8 @@
 //! Reading rows back. Whatever is settled when a question comes is in its answer.
 
+use fleetgate_wire::money::NanoDollars;
 use fleetgate_wire::row::Row;
+use fleetgate_wire::scope::Scope;
 use jiff::Timestamp;
 
 use super::{Ledger, LedgerError};
@@ -50,6 +52,17 @@ pub struct DaySpend {
     pub cost_nanousd: i64,
 }
 
+/// What one scope spent on calls that began in one quarter of an hour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BucketSpend {
+    /// Seconds since 1970 / 900.
+    pub bucket: i64,
+    /// Known cost.
+    pub cost: NanoDollars,
+    /// What was reserved for calls whose cost nobody knows.
+    pub held: NanoDollars,
+}
+
 impl Ledger {
     /// What was spent on calls in each of the days, summed by the database: there may be millions of rows.
     ///
@@ -82,14 +95,21 @@ impl Ledger {
         self.store.spend_of(key_hash).await.map_err(|error| self.unavailable(&error))
     }
 
-    /// What a scope (`kind:id`) has spent on calls that began at or after `since`, with the number of the last row that is
-    /// counted in it (see [`Receipt::number`](super::Receipt::number)).
+    /// What a scope has spent on calls that began from `since` until `until`, by bucket, with the number of the last row that is
+    /// counted in it (see [`Receipt::number`](super::Receipt::number)). The buckets that hold the two moments are whole.
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub async fn spent(&self, scope: &str, since: Option<Timestamp>) -> Result<(i64, u64), LedgerError> {
+    pub async fn spent(
+        &self,
+        scope: &Scope,
+        since: Timestamp,
+        until: Option<Timestamp>,
+    ) -> Result<(Vec<BucketSpend>, u64), LedgerError> {
         self.catch_up().await;
-        self.store.spent(scope, since, || self.applier.applied()).await.map_err(|error| self.unavailable(&error))
+        let scope = scope.to_string();
+        let spent = self.store.spent(&scope, since, until, || self.applier.applied());
+        spent.await.map_err(|error| self.unavailable(&error))
     }
 }
 

@@ -14,6 +14,8 @@ pub(super) const BUCKET_SECONDS: i64 = 900;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Sum {
     pub(super) cost_nanousd: i64,
+    /// What was reserved for calls whose cost nobody knows.
+    pub(super) held_nanousd: i64,
     pub(super) calls: i64,
 }
 
@@ -31,7 +33,10 @@ impl Rollup {
             return;
         }
         let bucket = record.started_at.div_euclid(BUCKET_SECONDS * 1_000_000);
-        let cost = record.cost_nanousd.unwrap_or(0);
+        let (cost, held) = match record.cost_nanousd {
+            Some(cost) => (cost, 0),
+            None => (0, record.reserved_nanousd.unwrap_or(0)),
+        };
         let one = [
             ("global", "all"),
             ("key", record.key_hash),
@@ -48,17 +53,18 @@ impl Rollup {
             self.scope.clear();
             // Writing to a String cannot fail.
             let _ = write!(self.scope, "{kind}:{id}");
-            self.count(bucket, cost);
+            self.count(bucket, cost, held);
         }
         self.scope.clear();
         let _ = write!(self.scope, "key_model:{}/{}", record.key_hash, record.model_requested);
-        self.count(bucket, cost);
+        self.count(bucket, cost, held);
     }
 
-    fn count(&mut self, bucket: i64, cost: i64) {
+    fn count(&mut self, bucket: i64, cost: i64, held: i64) {
         // Looked up by a borrowed pair there would be no copy for a scope that is there already; HashMap has no such look-up.
         let sum = self.sums.entry((self.scope.clone(), bucket)).or_default();
         sum.cost_nanousd = sum.cost_nanousd.saturating_add(cost);
+        sum.held_nanousd = sum.held_nanousd.saturating_add(held);
         sum.calls += 1;
     }
 

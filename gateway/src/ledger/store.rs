@@ -7,7 +7,7 @@ use fleetgate_wire::row::Row;
 use jiff::Timestamp;
 
 use super::keys::KeyChange;
-use super::query::{DaySpend, Filter, KeySpend};
+use super::query::{BucketSpend, DaySpend, Filter, KeySpend};
 use super::record::Record;
 use super::sqlite::Sqlite;
 
@@ -52,11 +52,12 @@ impl Store {
     pub(super) async fn spent<R>(
         &self,
         scope: &str,
-        since: Option<Timestamp>,
+        since: Timestamp,
+        until: Option<Timestamp>,
         read: impl FnOnce() -> R,
-    ) -> Result<(i64, R), sqlx::Error> {
+    ) -> Result<(Vec<BucketSpend>, R), sqlx::Error> {
         match self {
-            Self::Sqlite(sqlite) => sqlite.spent(scope, since, read).await,
+            Self::Sqlite(sqlite) => sqlite.spent(scope, since, until, read).await,
         }
     }
 

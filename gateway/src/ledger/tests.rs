@@ -1,6 +1,7 @@
 use std::os::unix::fs::PermissionsExt;
 
 use fleetgate_wire::money::NanoDollars;
+use fleetgate_wire::usage::UsageSource;
 use fleetgate_wire::workload::Workload;
 use jiff::Timestamp;
 use sqlx::sqlite::SqliteConnectOptions;
@@ -70,8 +71,8 @@ fn entry(change: impl FnOnce(&mut Entry)) -> Entry {
         http_status: Some(200),
         error: None,
         usage: None,
+        usage_source: UsageSource::None,
         cost: Cost::UNPRICED,
-        price_name: None,
         service_tier: None,
         reserved: None,
         started_at: Timestamp::UNIX_EPOCH,
@@ -205,10 +206,15 @@ async fn sums_are_those_of_the_rows_even_when_rows_come_twice() {
     sqlite.apply(&rows[..60], || ()).await.unwrap();
     sqlite.apply(&rows, || ()).await.unwrap();
     sqlite.apply(&rows[40..], || ()).await.unwrap();
+    let mut unknown = record(101);
+    (unknown.cost_nanousd, unknown.reserved_nanousd) = (None, Some(70));
+    sqlite.apply(&[unknown], || ()).await.unwrap();
     for scope in ["global:all", "key:00ff", "host:mac", "key_model:00ff/gpt-x", "provider:openai"] {
-        assert_eq!(world.ledger.spent(scope, None).await.unwrap().0, 500, "{scope}");
+        let spent = world.ledger.spent(&scope.parse().unwrap(), Timestamp::UNIX_EPOCH, None).await.unwrap().0;
+        let (cost, held) = (NanoDollars(500), NanoDollars(70));
+        assert_eq!(spent, [BucketSpend { bucket: 0, cost, held }], "{scope}");
     }
-    assert_eq!(world.ledger.spent("host:dgx", None).await.unwrap().0, 0);
+    assert_eq!(world.ledger.spent(&"host:dgx".parse().unwrap(), Timestamp::UNIX_EPOCH, None).await.unwrap().0, []);
 }
 
 #[tokio::test]
@@ -264,7 +270,7 @@ async fn a_days_spend_counts_every_row_however_many() {
     let mut receipts = Vec::new();
     for number in 0..10_100u64 {
         let costing = entry(|entry| {
-            entry.cost = Cost { amount: Some(NanoDollars(2)), source: PriceSource::Catalogue };
+            entry.cost = Cost::new(Some(NanoDollars(2)), PriceSource::Catalogue);
             entry.started_at = Timestamp::from_second(86_400 + i64::try_from(number).unwrap()).unwrap();
         });
         receipts.push(world.record(costing).await);

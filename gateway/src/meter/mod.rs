@@ -2,10 +2,14 @@
 
 mod anthropic;
 mod openai;
+mod reading;
+mod reported;
+mod text;
+mod tools;
 
 use bytes::{Bytes, BytesMut};
 use fleetgate_wire::endpoint::{Dialect, Endpoint};
-use fleetgate_wire::usage::Usage;
+use fleetgate_wire::usage::UsageSource;
 use http::{HeaderMap, StatusCode, header};
 use memchr::memmem;
 use serde_json::Value;
@@ -13,30 +17,13 @@ use serde_json::Value;
 use crate::dialect::{EventData, Fields, SseSplitter};
 use crate::relay::Piece;
 
+pub use reading::{Reading, estimate};
+
 /// A JSON answer larger than this passes unread; its row says that its usage is unknown.
 const MAX_JSON: usize = 64 * 1024 * 1024;
 const MAX_ERROR_TEXT: usize = 300;
 /// The last event's name stands within so many bytes.
 const LAST_EVENT_HEAD: usize = 128;
-
-/// What an answer said of itself.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Reading {
-    /// Tokens, as the provider counted them.
-    pub usage: Option<Usage>,
-    /// The provider's own price of this answer, in dollars.
-    pub reported_cost: Option<f64>,
-    /// The model that answered.
-    pub model: Option<String>,
-    /// The provider's identifier of the answer.
-    pub id: Option<String>,
-    /// `service_tier`, which has prices of its own.
-    pub service_tier: Option<String>,
-    /// What went wrong, in the provider's words.
-    pub error: Option<String>,
-    /// A stream's last event came.
-    pub finished: bool,
-}
 
 /// Reads one answer.
 #[derive(Debug)]
@@ -153,13 +140,30 @@ impl Meter {
         }
     }
 
+    /// Bytes of text, reasoning and tool arguments seen so far in a stream.
+    #[must_use]
+    pub fn produced_text_bytes(&self) -> u64 {
+        self.reading.produced
+    }
+
     /// Ends the reading.
     pub fn read(&mut self) -> Reading {
         if let Form::Json { pieces, size } = std::mem::replace(&mut self.form, Form::Unread) {
             self.read_json(&concat(pieces, size));
         }
-        if let Some(usage) = self.counts.usage() {
+        if let Some((usage, source)) = self.counts.usage(self.reading.produced) {
             self.reading.usage = Some(usage);
+            self.reading.usage_source = source;
+        }
+        let reading = &mut self.reading;
+        if let Some(usage) = &mut reading.usage {
+            tools::count_implied(usage, reading.model.as_deref());
+            if reading.finished && self.endpoint.dialect() == Dialect::OpenAi {
+                reading.usage_source = UsageSource::Provider;
+            }
+            if reading.usage_source == UsageSource::Partial {
+                usage.output = usage.output.max(reading::tokens(reading.produced));
+            }
         }
         std::mem::take(&mut self.reading)
     }
@@ -181,6 +185,7 @@ impl Meter {
 
     fn see_event(&mut self, event: &[u8]) -> Verdict {
         let Some(EventData(data)) = EventData::of(event) else { return Verdict::Pass };
+        self.reading.produced += text::produced(self.endpoint.dialect(), data);
         match self.endpoint.dialect() {
             Dialect::OpenAi => self.see_chunk(data),
             Dialect::Anthropic => self.see_message_event(event, data),
@@ -200,11 +205,15 @@ impl Meter {
         let Ok(fields) = Fields::parse(data) else { return Verdict::Pass };
         self.read_identity(&fields);
         self.read_error(&fields);
-        if !fields.has("usage") {
+        let counted = self.read_openai_usage(&fields);
+        if !counted {
             return Verdict::Pass;
         }
-        self.read_openai_usage(&fields);
         let no_choices = fields.raw("choices").is_some_and(|raw| raw.trim_matches(['[', ']', ' ']).is_empty());
+        if !no_choices && !ends_a_choice(&fields) {
+            // Counts that grow with the stream (xAI, Perplexity, vLLM): the last of them may be missing.
+            self.reading.usage_source = UsageSource::Partial;
+        }
         if self.strip_usage && no_choices { Verdict::Drop } else { Verdict::Pass }
     }
 
@@ -214,12 +223,12 @@ impl Meter {
                 let Ok(fields) = Fields::parse(data) else { return Verdict::Pass };
                 if let Some(Ok(message)) = fields.raw("message").map(|raw| Fields::parse(raw.as_bytes())) {
                     self.read_identity(&message);
-                    self.counts.merge(message.read("usage").as_ref());
+                    self.read_message_usage(&message, false);
                 }
             }
             Some("message_delta") => {
                 if let Ok(fields) = Fields::parse(data) {
-                    self.counts.merge(fields.read("usage").as_ref());
+                    self.read_message_usage(&fields, true);
                 }
             }
             Some("message_stop") => return Verdict::Last,
@@ -237,6 +246,7 @@ impl Meter {
         let name = event_name(event, data);
         let name = name.as_deref().unwrap_or_default();
         let is_last = matches!(name, "response.completed" | "response.incomplete" | "response.failed");
+        self.reading.searches += u64::from(name == "response.web_search_call.completed");
         if (is_last || name == "response.created" || name == "error")
             && let Ok(fields) = Fields::parse(data)
         {
@@ -254,6 +264,9 @@ impl Meter {
         let Ok(fields) = Fields::parse(body) else {
             if self.failed {
                 self.reading.error = Some(shorten(&String::from_utf8_lossy(body)));
+            } else {
+                // Cut in the middle: what there is of it was produced.
+                self.reading.produced = text::produced(Dialect::OpenAi, body);
             }
             return;
         };
@@ -263,16 +276,39 @@ impl Meter {
             return;
         }
         match self.endpoint.dialect() {
-            Dialect::Anthropic => self.counts.merge(fields.read("usage").as_ref()),
-            Dialect::OpenAi | Dialect::Responses => self.read_openai_usage(&fields),
+            Dialect::Anthropic => self.read_message_usage(&fields, true),
+            Dialect::OpenAi | Dialect::Responses => {
+                self.read_openai_usage(&fields);
+            }
+        }
+        if self.reading.usage.is_none() {
+            self.reading.produced = text::produced(Dialect::OpenAi, body);
         }
     }
 
-    fn read_openai_usage(&mut self, fields: &Fields<'_>) {
-        if let Some(usage) = fields.read::<Value>("usage").filter(Value::is_object) {
-            self.reading.usage = openai::usage(&usage).or(self.reading.usage);
-            self.reading.reported_cost = openai::reported_cost(&usage).or(self.reading.reported_cost);
+    fn read_message_usage(&mut self, fields: &Fields<'_>, is_final: bool) {
+        let usage = fields.read::<Value>("usage");
+        self.counts.merge(usage.as_ref(), is_final);
+        if let Some(usage) = usage {
+            self.reading.reported_cost = reported::cost(&usage).or(self.reading.reported_cost);
+            let tier = usage.get("service_tier").and_then(Value::as_str).map(str::to_owned);
+            self.reading.service_tier = tier.or(self.reading.service_tier.take());
         }
+    }
+
+    /// Whether there was a usage object that counts something.
+    fn read_openai_usage(&mut self, fields: &Fields<'_>) -> bool {
+        // Groq's streams say it in a member of their own (console.groq.com/docs, streaming).
+        let groq = || Some(fields.read::<Value>("x_groq")?.get_mut("usage")?.take());
+        let Some(usage) = fields.read::<Value>("usage").or_else(groq).filter(Value::is_object) else { return false };
+        self.reading.reported_cost = reported::cost(&usage).or(self.reading.reported_cost);
+        let Some(mut counted) = openai::usage(&usage, self.reading.model.as_deref()) else { return false };
+        if self.endpoint.dialect() == Dialect::Responses {
+            (counted.searches, counted.search_context) = tools::searches(fields);
+        }
+        self.reading.usage = Some(counted);
+        self.reading.usage_source = UsageSource::Provider;
+        true
     }
 
     fn read_identity(&mut self, fields: &Fields<'_>) {
@@ -294,6 +330,17 @@ enum Verdict {
     Pass,
     Drop,
     Last,
+}
+
+/// Whether a chunk of a chat says why a choice ended: nothing is produced behind it.
+fn ends_a_choice(fields: &Fields<'_>) -> bool {
+    #[derive(serde::Deserialize)]
+    struct Choice {
+        #[serde(default)]
+        finish_reason: Option<serde::de::IgnoredAny>,
+    }
+    let choices: Vec<Choice> = fields.read("choices").unwrap_or_default();
+    choices.iter().any(|choice| choice.finish_reason.is_some())
 }
 
 /// The event's name: from its `event:` line, else from the `type` inside.

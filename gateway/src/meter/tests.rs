@@ -1,3 +1,5 @@
+use fleetgate_wire::money::NanoDollars;
+use fleetgate_wire::usage::Usage;
 use http::HeaderValue;
 
 use super::*;
@@ -102,7 +104,10 @@ fn a_json_answer_is_read_whole_and_a_mislabelled_stream_as_a_stream() {
     json.see(Bytes::from_static(b"{\"id\":\"x\",\"usage\":{\"prompt_tokens\":3.0,"));
     json.see(Bytes::from_static(b"\"completion_tokens\":4,\"cost\":0.001}}"));
     let reading = json.read();
-    assert_eq!((reading.usage.map(|usage| usage.total()), reading.reported_cost), (Some(7), Some(0.001)));
+    assert_eq!(
+        (reading.usage.map(|usage| usage.total()), reading.reported_cost),
+        (Some(7), Some(NanoDollars(1_000_000)))
+    );
 
     let mut mislabelled = meter(Endpoint::Chat, "application/json", false);
     assert!(mislabelled.see(Bytes::from_static(b"data: [DONE]\n\n")).is_last);

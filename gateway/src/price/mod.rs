@@ -1,123 +1,156 @@
 //! [`Usage`] to [`Cost`]: the provider's own figure, the entry's prices, the catalogue, or an honest "unpriced".
 
+mod adjustment;
 mod catalogue;
+mod ceiling;
+mod compare;
+mod cost;
+mod names;
+mod overrides;
 mod rates;
+mod refresh;
+mod reprice;
 
 use std::sync::Arc;
 
-use fleetgate_wire::money::NanoDollars;
+use arc_swap::ArcSwap;
 use fleetgate_wire::usage::Usage;
 
-use crate::config::Deployment;
+use crate::config::{Deployment, PriceAdjustments};
 use crate::meter::Reading;
 
 pub use catalogue::{Catalogue, CatalogueError};
+pub use ceiling::{Bound, Ceiling};
+pub use compare::{Changes, Refused, Verdict};
+pub use cost::{Cost, PriceSource};
 pub use rates::Rates;
+pub use refresh::{RefreshError, catalogue_at_start, keep_fresh, refresh};
+pub use reprice::PricedRow;
 
-/// What an answer cost, and who says so.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Cost {
-    /// `None` when it is not known.
-    pub amount: Option<NanoDollars>,
-    /// Who says so.
-    pub source: PriceSource,
-}
-
-/// Where a price came from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PriceSource {
-    /// The provider reported it with the answer.
-    Provider,
-    /// The entry in `model_list`.
-    Override,
-    /// The catalogue.
-    Catalogue,
-    /// Nothing was called that costs anything.
-    Free,
-    /// Nobody knows.
-    Unpriced,
-}
-
-impl PriceSource {
-    /// The word in the row.
-    #[must_use]
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Provider => "provider",
-            Self::Override => "override",
-            Self::Catalogue => "catalogue",
-            Self::Free => "free",
-            Self::Unpriced => "unpriced",
-        }
-    }
-}
-
-impl Cost {
-    /// A call that costs nothing by its nature.
-    pub const FREE: Self = Self { amount: Some(NanoDollars::ZERO), source: PriceSource::Free };
-    /// Nobody knows.
-    pub const UNPRICED: Self = Self { amount: None, source: PriceSource::Unpriced };
-}
+/// Providers whose own figure is what they charge.
+const REPORTING: [&str; 3] = ["openrouter", "xai", "perplexity"];
 
 /// Prices answers.
 #[derive(Debug)]
 pub struct Pricer {
-    catalogue: Catalogue,
+    catalogue: ArcSwap<Catalogue>,
+    overrides: overrides::Overrides,
+    adjustments: PriceAdjustments,
+}
+
+/// The prices that apply, and their name.
+struct Found {
+    rates: Arc<Rates>,
+    name: Arc<str>,
+    source: PriceSource,
+    limits: Limits,
+}
+
+/// A model's longest prompt and output.
+type Limits = (Option<u64>, Option<u64>);
+
+/// Whose prices are looked for.
+#[derive(Clone, Copy)]
+struct Wanted<'a> {
+    deployment: Option<&'a Deployment>,
+    base_model: Option<&'a str>,
+    provider: &'a str,
+    asked: &'a str,
+    answered: Option<&'a str>,
 }
 
 impl Pricer {
     /// Prices by this catalogue.
     #[must_use]
     pub fn new(catalogue: Catalogue) -> Self {
-        Self { catalogue }
+        let adjustments = PriceAdjustments::default();
+        Self { catalogue: ArcSwap::from_pointee(catalogue), overrides: overrides::Overrides::default(), adjustments }
+    }
+
+    /// With the operator's discounts and margins on every price.
+    #[must_use]
+    pub fn with_adjustments(self, adjustments: PriceAdjustments) -> Self {
+        Self { adjustments, ..self }
+    }
+
+    /// Prices by another catalogue from now on.
+    pub fn replace(&self, catalogue: Catalogue) {
+        self.catalogue.store(Arc::new(catalogue));
+    }
+
+    /// The catalogue in force.
+    #[must_use]
+    pub fn catalogue(&self) -> Arc<Catalogue> {
+        self.catalogue.load_full()
     }
 
     /// Prices one answer. The order is LiteLLM's: provider, entry, `base_model`, the model that answered, the model asked for.
     #[must_use]
     pub fn price(&self, deployment: &Deployment, provider: &str, asked: &str, reading: &Reading) -> Cost {
-        if provider == "openrouter"
-            && let Some(amount) = reading.reported_cost.and_then(NanoDollars::from_dollars)
+        if REPORTING.contains(&provider)
+            && let Some(amount) = reading.reported_cost
         {
-            return Cost { amount: Some(amount), source: PriceSource::Provider };
+            return Cost::new(Some(self.adjustments.apply(provider, amount)), PriceSource::Provider);
         }
         let Some(usage) = &reading.usage else { return Cost::UNPRICED };
-        let tier = reading.service_tier.as_deref();
-        if let Some(rates) = Rates::from_fields(deployment.prices.iter().map(|(name, price)| (name.as_str(), *price))) {
-            return cost(&rates, usage, tier, PriceSource::Override);
-        }
-        match self.rates(deployment, provider, asked, reading.model.as_deref()) {
-            Some(rates) => cost(&rates, usage, tier, PriceSource::Catalogue),
+        let base_model = deployment.base_model.as_deref();
+        let answered = reading.model.as_deref();
+        let wanted = Wanted { deployment: Some(deployment), base_model, provider, asked, answered };
+        self.by_list(wanted, usage, reading.service_tier.as_deref())
+    }
+
+    /// The most that a call can cost; `None` when nobody knows its price. Cheap: it is asked for every call that has a budget.
+    #[must_use]
+    pub fn ceiling(&self, deployment: &Deployment, provider: &str, model: &str, bound: &Bound<'_>) -> Option<Ceiling> {
+        let base_model = deployment.base_model.as_deref();
+        let wanted = Wanted { deployment: Some(deployment), base_model, provider, asked: model, answered: None };
+        let found = self.find(wanted)?;
+        // Perplexity's models search for each answer, whether or not they are asked to.
+        let bound = Bound { searches: bound.searches.max(u64::from(always_searches(provider, model))), ..*bound };
+        let ceiling = found.rates.ceiling(&bound)?;
+        let (max_input_tokens, max_output_tokens) = found.limits;
+        Some(self.adjustments.raise(provider, Ceiling { max_input_tokens, max_output_tokens, ..ceiling }))
+    }
+
+    fn by_list(&self, wanted: Wanted<'_>, usage: &Usage, tier: Option<&str>) -> Cost {
+        let Some(found) = self.find(wanted) else { return Cost::UNPRICED };
+        match found.rates.cost(usage, tier) {
+            Some(amount) => Cost {
+                amount: Some(self.adjustments.apply(wanted.provider, amount)),
+                source: found.source,
+                price_name: Some(found.name),
+            },
             None => Cost::UNPRICED,
         }
     }
 
-    fn rates(
-        &self,
-        deployment: &Deployment,
-        provider: &str,
-        asked: &str,
-        answered: Option<&str>,
-    ) -> Option<Arc<Rates>> {
-        if let Some(base_model) = &deployment.base_model {
-            return self.catalogue.get(base_model);
+    fn find(&self, wanted: Wanted<'_>) -> Option<Found> {
+        let catalogue = self.catalogue.load();
+        let listed = || match wanted.base_model {
+            Some(base_model) => catalogue.named(base_model),
+            None => {
+                let names = wanted.answered.into_iter().chain([wanted.asked]);
+                names.filter_map(|model| catalogue.find(wanted.provider, model)).next()
+            }
+        };
+        if let Some((name, rates)) =
+            wanted.deployment.and_then(|deployment| self.overrides.of(deployment, wanted.provider))
+        {
+            let limits = listed().map_or((None, None), |(_, row)| (row.max_input_tokens, row.max_output_tokens));
+            return Some(Found { rates, name, source: PriceSource::Override, limits });
         }
-        let names = answered.into_iter().chain([asked]);
-        names.filter_map(|model| self.named(provider, model)).next()
-    }
-
-    /// With the provider's prefix, or bare where the row belongs to the same provider: `gpt-4o` on another's server is not
-    /// OpenAI's.
-    fn named(&self, provider: &str, model: &str) -> Option<Arc<Rates>> {
-        let prefixed = self.catalogue.get(&format!("{provider}/{model}"));
-        prefixed.or_else(|| self.catalogue.get_of(provider, model))
+        let (name, row) = listed()?;
+        Some(Found {
+            rates: Arc::clone(row.rates.as_ref()?),
+            name: Arc::clone(name),
+            source: PriceSource::Catalogue,
+            limits: (row.max_input_tokens, row.max_output_tokens),
+        })
     }
 }
 
-fn cost(rates: &Rates, usage: &Usage, tier: Option<&str>, source: PriceSource) -> Cost {
-    match rates.cost(usage, tier) {
-        Some(amount) => Cost { amount: Some(amount), source },
-        None => Cost::UNPRICED,
-    }
+fn always_searches(provider: &str, model: &str) -> bool {
+    provider == "perplexity" || (model.starts_with("gpt-") && model.contains("-search-"))
 }
 
 #[cfg(test)]

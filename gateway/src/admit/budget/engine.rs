@@ -83,6 +83,12 @@ impl Budgets {
         Self(Arc::new(Inner { state: Mutex::new(state), signals, has_rules, patience: options.patience }))
     }
 
+    /// Whether no rule is in force.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        !self.0.has_rules.load(Ordering::Acquire)
+    }
+
     /// Sets money aside in every budget of the call, or in none. Where it is only reserved by others, waits its turn. Dropping the
     /// future gives everything back.
     ///

@@ -17,6 +17,11 @@ pub struct RateHold {
 }
 
 impl RateHold {
+    /// Nothing is held.
+    pub fn none() -> Self {
+        Self { shared: None, lines: Vec::new() }
+    }
+
     /// The call is over and used so many tokens, prompt and answer together; none when it never went out.
     pub fn settle(self, tokens: u64, now: Timestamp) {
         if let Some(shared) = &self.shared {

@@ -22,6 +22,7 @@ mod state;
 mod tests;
 mod window;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -61,6 +62,8 @@ pub struct Rates {
 #[derive(Debug)]
 struct Shared {
     state: Mutex<State>,
+    /// Without limits no call takes the lock.
+    has_limits: AtomicBool,
     /// Something is wanted.
     shortage: Notify,
     /// Something was granted, or came back.
@@ -85,18 +88,40 @@ impl Rates {
     #[must_use]
     pub fn new(configured: impl IntoIterator<Item = (Scope, RateCaps)>, funds: Funds) -> Self {
         let state = Mutex::new(State::new(Rules::new(configured), funds == Funds::Leased));
-        Self { shared: Arc::new(Shared { state, shortage: Notify::new(), granted: Notify::new() }) }
+        Self {
+            shared: Arc::new(Shared {
+                state,
+                has_limits: AtomicBool::new(false),
+                shortage: Notify::new(),
+                granted: Notify::new(),
+            }),
+        }
+        .noted()
+    }
+
+    /// Whether nothing is limited.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        !self.shared.has_limits.load(Ordering::Acquire)
+    }
+
+    fn noted(self) -> Self {
+        let is_empty = self.shared.state().rules.is_empty();
+        self.shared.has_limits.store(!is_empty, Ordering::Release);
+        self
     }
 
     /// Puts the configuration's limits in place of those it had. What was used stays counted.
     pub fn configure(&self, configured: impl IntoIterator<Item = (Scope, RateCaps)>) {
         self.shared.state().rules.configure(configured);
+        let _noted = self.clone().noted();
     }
 
     /// Puts the limits that a key, a team or the like states of itself in place of those it had; empty ones take them away. What
     /// was used stays counted.
     pub fn set(&self, scope: &Scope, limits: &Limits) {
         self.shared.state().rules.state(scope, limits);
+        let _noted = self.clone().noted();
     }
 
     /// Counts a call in every limit of its scopes, or refuses it and counts nothing. `tokens` is the most that it may use. Without

@@ -20,6 +20,11 @@ pub(super) struct Rules {
 }
 
 impl Rules {
+    /// Whether nothing is limited.
+    pub(super) fn is_empty(&self) -> bool {
+        self.configured.is_empty() && self.globs.is_empty() && self.stated.is_empty()
+    }
+
     pub(super) fn new(configured: impl IntoIterator<Item = (Scope, RateCaps)>) -> Self {
         let mut rules = Self::default();
         rules.configure(configured);

@@ -17,8 +17,9 @@ const MOST_ROWS: usize = 32;
 /// The statements for 1 to [`MOST_ROWS`] rows, put together once.
 static INSERTS: LazyLock<Vec<String>> = LazyLock::new(|| (1..=MOST_ROWS).map(insert_statement).collect());
 
-const ADD_UP: &str = "INSERT INTO spend (scope, bucket, cost_nanousd, calls) VALUES (?, ?, ?, ?) ON CONFLICT (scope, bucket) \
-                      DO UPDATE SET cost_nanousd = cost_nanousd + excluded.cost_nanousd, calls = calls + excluded.calls";
+const ADD_UP: &str = "INSERT INTO spend (scope, bucket, cost_nanousd, held_nanousd, calls) VALUES (?, ?, ?, ?, ?) \
+                      ON CONFLICT (scope, bucket) DO UPDATE SET cost_nanousd = cost_nanousd + excluded.cost_nanousd, \
+                      held_nanousd = held_nanousd + excluded.held_nanousd, calls = calls + excluded.calls";
 
 const COLUMNS: [&str; 39] = [
     "id",
@@ -89,8 +90,8 @@ impl Sqlite {
             }
         }
         for (scope, bucket, sum) in rollup.iter() {
-            let add = sqlx::query(ADD_UP).bind(scope).bind(bucket).bind(sum.cost_nanousd).bind(sum.calls);
-            add.execute(&mut *transaction).await?;
+            let add = sqlx::query(ADD_UP).bind(scope).bind(bucket).bind(sum.cost_nanousd).bind(sum.held_nanousd);
+            add.bind(sum.calls).execute(&mut *transaction).await?;
         }
         transaction.commit().await?;
         done();

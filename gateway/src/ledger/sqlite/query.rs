@@ -1,12 +1,13 @@
 //! Reading rows back.
 
+use fleetgate_wire::money::NanoDollars;
 use fleetgate_wire::row::Row;
 use jiff::Timestamp;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Row as _};
 
 use super::Sqlite;
-use crate::ledger::query::{DaySpend, Filter, KeySpend, tags};
+use crate::ledger::query::{BucketSpend, DaySpend, Filter, KeySpend, tags};
 use crate::ledger::rollup::BUCKET_SECONDS;
 
 impl Sqlite {
@@ -76,19 +77,27 @@ impl Sqlite {
         sums.fetch_all(&self.readers).await
     }
 
-    /// What a scope spent on calls that began in `[since, until)`, and what `read` says while nothing can change.
+    /// What a scope spent in each bucket from `since` until `until`, known and held, and what `read` says while nothing can
+    /// change.
     pub(in crate::ledger) async fn spent<R>(
         &self,
         scope: &str,
-        since: Option<Timestamp>,
+        since: Timestamp,
+        until: Option<Timestamp>,
         read: impl FnOnce() -> R,
-    ) -> Result<(i64, R), sqlx::Error> {
+    ) -> Result<(Vec<BucketSpend>, R), sqlx::Error> {
         let mut writer = self.writer.lock().await;
-        let bucket = since.map_or(i64::MIN, |since| since.as_second().div_euclid(BUCKET_SECONDS));
-        let sum =
-            sqlx::query_scalar("SELECT coalesce(sum(cost_nanousd), 0) FROM spend WHERE scope = ? AND bucket >= ?");
-        let sum = sum.bind(scope).bind(bucket).fetch_one(&mut *writer).await?;
-        Ok((sum, read()))
+        let until = until.map_or(i64::MAX, |until| until.as_second().div_euclid(BUCKET_SECONDS));
+        let sql =
+            "SELECT bucket, cost_nanousd, held_nanousd FROM spend WHERE scope = ? AND bucket >= ? AND bucket <= ?";
+        let query = sqlx::query(sql).bind(scope).bind(since.as_second().div_euclid(BUCKET_SECONDS)).bind(until);
+        let rows = query.fetch_all(&mut *writer).await?;
+        let spend = |row: &SqliteRow| BucketSpend {
+            bucket: row.get(0),
+            cost: NanoDollars(row.get(1)),
+            held: NanoDollars(row.get(2)),
+        };
+        Ok((rows.iter().map(spend).collect(), read()))
     }
 }
 

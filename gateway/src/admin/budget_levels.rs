@@ -1,0 +1,41 @@
+//! `/api/budgets`: every budget as it stands now.
+
+use std::sync::Arc;
+
+use axum::extract::{Extension, State};
+use axum::http::HeaderMap;
+use fleetgate_wire::money::NanoDollars;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::caller::Peer;
+use super::{Admin, Handled, json as answer};
+use crate::admit::budget::Status;
+
+pub(super) async fn list(
+    State(admin): State<Arc<Admin>>,
+    Extension(peer): Extension<Peer>,
+    headers: HeaderMap,
+) -> Handled {
+    admin.administrator(peer, &headers)?;
+    let budgets: Vec<Value> = admin.budgets.status(Timestamp::now()).iter().map(show).collect();
+    Ok(answer(&json!({ "budgets": budgets })))
+}
+
+fn show(status: &Status) -> Value {
+    let nanos = |amount: NanoDollars| amount.0;
+    json!({
+        "scope": status.id.scope.to_string(),
+        "duration": status.id.term.to_string(),
+        "window_start": status.window.start,
+        "resets_at": status.resets_at,
+        "max_nanousd": status.cap.map(nanos),
+        "soft_nanousd": status.soft.map(nanos),
+        "spent_nanousd": nanos(status.spent),
+        "reserved_nanousd": nanos(status.reserved),
+        "granted_nanousd": status.granted.map(nanos),
+        "in_flight": status.in_flight,
+        "waiting": status.waiting,
+        "is_loading": status.is_loading,
+    })
+}

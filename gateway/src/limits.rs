@@ -1,0 +1,116 @@
+//! Who may spend and call how much: what the file, the keys and the entities say, put in force in the engines.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use fleetgate_wire::money::NanoDollars;
+use fleetgate_wire::scope::{Scope, ScopeKind};
+use jiff::Timestamp;
+use serde_json::{Map, Value};
+
+use crate::admit::budget::{self, Budgets, Rule};
+use crate::admit::rate::{self, Limits, Rates};
+use crate::auth::{Directory, EntityKind, Keyring};
+use crate::config::BudgetEntry;
+use crate::ledger::Ledger;
+
+/// The entities that carry limits of their own.
+const LIMITED: [EntityKind; 4] = [EntityKind::Team, EntityKind::User, EntityKind::Tag, EntityKind::Customer];
+
+/// All limits, from wherever they come.
+pub(crate) struct LimitBook {
+    pub(crate) keyring: Arc<Keyring>,
+    pub(crate) directory: Arc<Directory>,
+    pub(crate) configured: Vec<BudgetEntry>,
+    pub(crate) budgets: Budgets,
+    pub(crate) rates: Rates,
+    /// Whether several gateways share them.
+    pub(crate) leased: bool,
+    /// The scopes that state rates of their own.
+    pub(crate) rated: Mutex<HashSet<Scope>>,
+}
+
+impl LimitBook {
+    /// Puts what is said now in force. What was spent and used stays counted.
+    pub(crate) fn refresh(&self) {
+        let mut rules = budget::configured(&self.configured);
+        let mut rated = HashSet::new();
+        for (scope, fields) in self.stated() {
+            match budget::rules(&scope, &fields) {
+                Ok(stated) => rules.extend(stated),
+                // Checked when it was stored, so this is a database that somebody else wrote into.
+                Err(error) => tracing::error!(%scope, %error, "this budget is not in force; set it again"),
+            }
+            match rate::limits(&scope, &fields) {
+                Ok(limits) if !limits.is_empty() => {
+                    self.rates.set(&scope, &limits);
+                    rated.insert(scope);
+                }
+                Ok(_) => {}
+                Err(error) => tracing::error!(%scope, %error, "this rate is not in force; set it again"),
+            }
+        }
+        let mut known = self.rated.lock().unwrap_or_else(PoisonError::into_inner);
+        for gone in known.difference(&rated) {
+            self.rates.set(gone, &Limits::default());
+        }
+        *known = rated;
+        rules.iter_mut().for_each(|rule: &mut Rule| rule.leased = self.leased);
+        self.budgets.replace(rules, Timestamp::now());
+    }
+
+    /// Every scope with the fields that limit it. A budget that is referred to stands behind the fields of its own.
+    fn stated(&self) -> Vec<(Scope, Map<String, Value>)> {
+        let mut stated = Vec::new();
+        for key in self.keyring.all() {
+            let scope = Scope::new(ScopeKind::Key, key.token.to_string());
+            stated.push((scope, self.with_budget(&key.other, &key.metadata)));
+        }
+        for kind in LIMITED {
+            for record in self.directory.all(kind) {
+                if let Some(scope) = kind.scope(&record.id) {
+                    stated.push((scope, self.with_budget(&record.fields, &Map::new())));
+                }
+            }
+        }
+        stated
+    }
+
+    fn with_budget(&self, fields: &Map<String, Value>, metadata: &Map<String, Value>) -> Map<String, Value> {
+        let named = fields.get("budget_id").and_then(Value::as_str).and_then(|id| self.directory.budget(id));
+        let mut all = named.map(|budget| budget.fields.clone()).unwrap_or_default();
+        all.extend(
+            fields.iter().filter(|(_, value)| !value.is_null()).map(|(name, value)| (name.clone(), value.clone())),
+        );
+        if !metadata.is_empty() {
+            all.entry("metadata").or_insert_with(|| metadata.clone().into());
+        }
+        all
+    }
+}
+
+/// Gives every new budget what the ledger knows of its scope, as long as the gateway runs. Calls that such a budget concerns wait
+/// for this.
+pub(crate) async fn load_budgets(budgets: Budgets, ledger: Ledger, counts_unknown: bool) {
+    loop {
+        let mut failed = false;
+        for missing in budgets.missing() {
+            match ledger.spent(&missing.id.scope, missing.from, missing.until).await {
+                Ok((buckets, as_of)) => {
+                    let cost = |held: NanoDollars| if counts_unknown { held } else { NanoDollars::ZERO };
+                    let spent: Vec<_> = buckets.iter().map(|one| (one.bucket, one.cost + cost(one.held))).collect();
+                    budgets.load(&missing.id, missing.from, &spent, as_of);
+                }
+                Err(error) => {
+                    tracing::error!(scope = %missing.id.scope, %error, "what a budget has spent cannot be read; its calls wait");
+                    failed = true;
+                }
+            }
+        }
+        if failed {
+            tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+        } else {
+            budgets.loads_wanted().await;
+        }
+    }
+}
