@@ -57,6 +57,7 @@ async fn a_row_says_who_called_what_and_what_it_cost() {
         cost_nanousd: Some(GPT_COST),
         usage_source: "provider".to_owned(),
         price_source: "catalogue".to_owned(),
+        price_name: Some("gpt-4.1-mini".to_owned()),
         upstream_id: Some("chatcmpl-fake1".to_owned()),
         started_at: row.started_at.clone(),
         first_byte_at: row.first_byte_at.clone(),
@@ -210,7 +211,10 @@ async fn a_client_that_goes_away_leaves_a_row_and_stops_the_upstream() {
     drop(open);
     upstream.abandoned().await;
     let row = eventually("the row of the aborted call", async || gw.rows().await.pop()).await;
-    assert_eq!((row.status.as_str(), row.usage_source.as_str(), row.cost_nanousd), ("client_gone", "none", None));
+    assert_eq!((row.status.as_str(), row.usage_source.as_str()), ("client_gone", "estimated"));
+    // One token of four bytes of text, and the request's own bytes.
+    let prompt = stream_request("gpt-x").to_string().len().div_ceil(4) as i64;
+    assert_eq!(row.cost_nanousd, Some(prompt * 400 + 1600), "{row:?}");
     assert_eq!(row.http_status, Some(200));
 }
 
@@ -237,7 +241,8 @@ async fn a_cut_upstream_leaves_a_row_with_the_usage_that_was_seen() {
     let cut = call(&gw, &key, "/v1/chat/completions", &stream_request("gpt-x")).await;
     assert!(!cut.whole);
     let row = gw.only_row().await;
-    assert_eq!((row.status.as_str(), row.usage_source.as_str(), row.cost_nanousd), ("upstream_cut", "none", None));
+    assert_eq!((row.status.as_str(), row.usage_source.as_str(), row.cost_nanousd), ("upstream_cut", "estimated", row.cost_nanousd));
+    assert!(row.cost_nanousd.is_some_and(|cost| cost > 0), "{row:?}");
     assert!(row.error.is_some(), "a cut says what happened");
 }
 
