@@ -241,7 +241,10 @@ async fn a_cut_upstream_leaves_a_row_with_the_usage_that_was_seen() {
     let cut = call(&gw, &key, "/v1/chat/completions", &stream_request("gpt-x")).await;
     assert!(!cut.whole);
     let row = gw.only_row().await;
-    assert_eq!((row.status.as_str(), row.usage_source.as_str(), row.cost_nanousd), ("upstream_cut", "estimated", row.cost_nanousd));
+    assert_eq!(
+        (row.status.as_str(), row.usage_source.as_str(), row.cost_nanousd),
+        ("upstream_cut", "estimated", row.cost_nanousd)
+    );
     assert!(row.cost_nanousd.is_some_and(|cost| cost > 0), "{row:?}");
     assert!(row.error.is_some(), "a cut says what happened");
 }

@@ -1,0 +1,119 @@
+//! No cap is ever exceeded, and none is left half used: many callers at once on little money. The figures are printed.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use fleetgate_tests::upstream::Upstream;
+use fleetgate_tests::upstream::openai::{chat_request, stream_request};
+use fleetgate_tests::{Call, Gateway};
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+
+/// The fake provider's answer: 1,000 prompt tokens (200 of them cached) and 50 produced.
+const ONE_CALL: i64 = 800 * 400 + 200 * 100 + 50 * 1600;
+
+/// A prompt that may well have 1,000 tokens.
+fn request(stream: bool, max_tokens: Option<u64>) -> Value {
+    let mut body = if stream { stream_request("gpt-x") } else { chat_request("gpt-x") };
+    body["messages"][0]["content"] = json!("word ".repeat(240));
+    body.as_object_mut().expect("an object").remove("max_tokens");
+    if let Some(max_tokens) = max_tokens {
+        body["max_tokens"] = json!(max_tokens);
+    }
+    body
+}
+
+/// Calls at once, and how many of each status came back.
+async fn burst(calls: Vec<Call>) -> BTreeMap<u16, usize> {
+    let mut all = JoinSet::new();
+    // A thousand sockets at once are more than a small machine's backlog takes.
+    let room = Arc::new(tokio::sync::Semaphore::new(256));
+    for call in calls {
+        let room = Arc::clone(&room);
+        all.spawn(async move {
+            let _place = room.acquire_owned().await;
+            let answer = call.send().await;
+            assert!(answer.whole);
+            answer.status.as_u16()
+        });
+    }
+    let mut seen = BTreeMap::new();
+    for status in all.join_all().await {
+        *seen.entry(status).or_default() += 1;
+    }
+    seen
+}
+
+async fn gateway(upstream: &Upstream) -> Gateway {
+    Gateway::start(|c| {
+        c.deployment("gpt-x", "openai/gpt-4.1-mini", upstream, &json!({})).set("fleetgate", "budget_wait", json!(120))
+    })
+    .await
+}
+
+async fn settled(gw: &Gateway, alias: &str) -> (i64, usize) {
+    let rows: Vec<_> = gw.rows().await.into_iter().filter(|row| row.key_alias == alias).collect();
+    (rows.iter().map(|row| row.cost_nanousd.unwrap_or(0)).sum(), rows.len())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thousand_callers_never_spend_more_than_a_cent() {
+    let upstream = Upstream::start().await;
+    let gw = gateway(&upstream).await;
+    let key = gw.key(&json!({"key_alias": "vk-cent", "max_budget": 0.01})).await;
+    let call = |number: usize| {
+        let body = request(number % 2 == 0, (number % 3 == 0).then_some(100));
+        gw.post("/v1/chat/completions").bearer(&key).json(&body)
+    };
+    let seen = burst((0..1000).map(call).collect()).await;
+    let (spent, rows) = settled(&gw, "vk-cent").await;
+    let passed = seen.get(&200).copied().unwrap_or(0);
+    println!(
+        "a cap of $0.01 and 1,000 callers: {passed} passed, {rows} rows, {spent} of 10000000 nano-dollars spent: {seen:?}"
+    );
+    assert!(spent <= 10_000_000, "the cap was exceeded: {spent}");
+    let worth = usize::try_from(10_000_000 / ONE_CALL).expect("small");
+    assert!(passed + 1 >= worth, "money was left unused: {passed} of {worth}");
+    assert_eq!(passed, rows);
+    assert_eq!(seen.values().sum::<usize>(), 1000);
+    assert_eq!(passed + seen.get(&402).copied().unwrap_or(0), 1000, "{seen:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_a_hundred_callers_on_a_cap_worth_ten_nine_or_ten_pass() {
+    let upstream = Upstream::start().await;
+    let gw = gateway(&upstream).await;
+    #[allow(clippy::cast_precision_loss)]
+    let cap = (10 * ONE_CALL) as f64 / 1e9;
+    for (stream, max_tokens) in [(false, None), (true, None), (false, Some(50)), (true, Some(200)), (false, Some(4000))]
+    {
+        let alias = format!("vk-{stream}-{max_tokens:?}");
+        let key = gw.key(&json!({"key_alias": alias, "max_budget": cap})).await;
+        let body = request(stream, max_tokens);
+        let call = |_| gw.post("/v1/chat/completions").bearer(&key).json(&body);
+        let seen = burst((0..100).map(call).collect()).await;
+        let (spent, rows) = settled(&gw, &alias).await;
+        println!(
+            "a cap worth 10 calls, 100 callers, stream {stream}, max_tokens {max_tokens:?}: {seen:?}, {rows} rows"
+        );
+        assert!(spent <= 10 * ONE_CALL, "the cap was exceeded: {spent}");
+        assert!((9..=10).contains(&seen.get(&200).copied().unwrap_or(0)), "{seen:?}");
+    }
+}
+
+#[tokio::test]
+async fn one_after_another_ten_calls_pass_on_a_cap_worth_ten_and_never_eleven() {
+    let upstream = Upstream::start().await;
+    let gw = gateway(&upstream).await;
+    #[allow(clippy::cast_precision_loss)]
+    let cap = (10 * ONE_CALL) as f64 / 1e9;
+    let key = gw.key(&json!({"key_alias": "vk-ten", "max_budget": cap})).await;
+    let mut passed = 0;
+    for _ in 0..14 {
+        let answer = gw.post("/v1/chat/completions").bearer(&key).json(&request(false, None)).send().await;
+        passed += usize::from(answer.status == 200);
+    }
+    let (spent, _) = settled(&gw, "vk-ten").await;
+    println!("a cap worth 10 calls, one after another: {passed} passed");
+    assert!((9..=10).contains(&passed) && spent <= 10 * ONE_CALL, "{passed} passed, {spent} spent");
+}
