@@ -117,3 +117,29 @@ async fn one_after_another_ten_calls_pass_on_a_cap_worth_ten_and_never_eleven() 
     println!("a cap worth 10 calls, one after another: {passed} passed");
     assert!((9..=10).contains(&passed) && spent <= 10 * ONE_CALL, "{passed} passed, {spent} spent");
 }
+
+/// Providers do not always charge what a request seems to ask for: some put a prompt of their own in front, others count far fewer
+/// tokens than there are bytes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cap_holds_and_is_used_whatever_the_provider_counts() {
+    let upstream = Upstream::start().await;
+    for (prompt, output) in [(9, 12), (12, 20), (300, 5), (20, 300)] {
+        // A deployment of which nothing is known yet.
+        let gw = gateway(&upstream).await;
+        let usage = json!({"prompt_tokens": prompt, "completion_tokens": output});
+        let body = json!({"id": "chatcmpl-1", "model": "gpt-4.1-mini", "usage": usage,
+            "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "hello"}}]});
+        upstream.always(fleetgate_tests::Reply::json(200, &body));
+        let one = prompt * 400 + output * 1600;
+        let alias = format!("vk-{prompt}-{output}");
+        #[allow(clippy::cast_precision_loss)]
+        let key = gw.key(&json!({"key_alias": alias, "max_budget": (10 * one) as f64 / 1e9})).await;
+        let ask =
+            json!({"model": "gpt-x", "messages": [{"role": "user", "content": "Say hello."}], "max_tokens": output});
+        let seen = burst((0..100).map(|_| gw.post("/v1/chat/completions").bearer(&key).json(&ask)).collect()).await;
+        let (spent, rows) = settled(&gw, &alias).await;
+        println!("a cap worth 10 calls of {prompt} + {output} tokens: {seen:?}, {rows} rows, {spent} of {}", 10 * one);
+        assert!(spent <= 10 * one, "the cap was exceeded: {spent}");
+        assert!((9..=10).contains(&seen.get(&200).copied().unwrap_or(0)), "{seen:?}");
+    }
+}

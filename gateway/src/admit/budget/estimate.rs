@@ -1,5 +1,6 @@
 //! How many tokens a request can cost at most, from its body alone. Pure functions; prices and context windows are the caller's.
 
+mod lean;
 mod output;
 mod prompt;
 mod request;

@@ -1,18 +1,20 @@
 //! How many tokens a prompt can have at most.
 //!
 //! Every tokeniser in use makes at least one byte of text into a token, so a prompt has at most as many tokens as its texts have bytes.
-//! The whole body is taken for text, names and syntax of the JSON included: they outweigh what providers put around each message (at
-//! most 8 tokens; a message has 15 bytes of syntax at least). Images have a bound of their own. What is not in the body, or is
+//! The body is taken for text, names and syntax of the JSON included, less what certainly is none (see [`super::lean`]): what is left
+//! of the syntax outweighs what providers put around each message. Images have a bound of their own. What is not in the body, or is
 //! compressed there, has none but the model's context window.
 
 use fleetgate_wire::endpoint::{Dialect, Endpoint};
 use serde_json::value::RawValue;
 
+use super::lean::not_prompt;
 use super::request::{Item, Items, Request, Source, SourceFields, text};
 use super::text::decoded_len;
 
-/// What a provider adds to any request.
-const FIXED: u64 = 64;
+/// What a provider adds to any request. (A template with a system prompt of its own adds more; the first answer tells, see
+/// [`caution`](super::super::caution).)
+const FIXED: u64 = 16;
 /// What a provider adds when there are tools: Anthropic's own instructions have up to 530 tokens, its computer's 1,300.
 const WITH_TOOLS: u64 = 2_048;
 
@@ -107,8 +109,9 @@ pub fn exact(endpoint: Endpoint, body: &[u8]) -> PromptBound {
     bound.tier = text(request.service_tier).map(std::borrow::Cow::into_owned);
     bound.has_images = bound.images > 0;
     let with_tools = if tools.is_empty() { 0 } else { WITH_TOOLS };
-    bound.tokens = (FIXED + with_tools + count(decoded_len(json).saturating_sub(pictures)))
-        .saturating_add(bound.images.saturating_mul(image_bound(endpoint)));
+    let text = decoded_len(json).saturating_sub(pictures + not_prompt(json));
+    bound.tokens =
+        (FIXED + with_tools + count(text)).saturating_add(bound.images.saturating_mul(image_bound(endpoint)));
     bound
 }
 

@@ -12,8 +12,8 @@ fn message(block: &Value) -> Value {
 
 #[test]
 fn text_counts_its_bytes_and_no_more_than_the_body_has() {
-    let body = json!({"model": "m", "messages": [{"role": "user", "content": "Grüße\n"}]});
-    let found = bound(Endpoint::Chat, &body);
+    let body = json!({"instructions": "m", "input": "Grüße\n"});
+    let found = bound(Endpoint::Responses, &body);
     assert_eq!(found.tokens, FIXED + body.to_string().len() as u64 - 1, "the escape of the line's end is one byte");
     assert!(!found.is_open() && found.tokens < rough(body.to_string().len()));
 }
