@@ -13,11 +13,13 @@ use super::record::Record;
 use super::store::Store;
 
 /// How long rows gather before they are written together, unless somebody wants to read them.
-const GATHER: Duration = Duration::from_millis(20);
+const GATHER: Duration = Duration::from_millis(50);
+/// How often one who waits for rows looks whether there is trouble.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// How long to wait before a failed batch is tried again.
 const RETRY: Duration = Duration::from_millis(500);
 /// Bytes of the journal in one batch at most, and so what is held in memory.
-const BATCH: usize = 256 << 10;
+const BATCH: usize = 512 << 10;
 
 /// What the rest of the ledger holds of the applier.
 #[derive(Debug)]
@@ -73,7 +75,7 @@ impl Applier {
             self.shared.urgent.notify_one();
             tokio::select! {
                 _ = applied.changed() => {}
-                () = tokio::time::sleep(GATHER) => {}
+                () = tokio::time::sleep(LOOK_AGAIN) => {}
             }
         }
         Ok(())

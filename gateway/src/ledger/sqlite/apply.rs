@@ -10,16 +10,28 @@ use super::Sqlite;
 use crate::ledger::record::Record;
 use crate::ledger::rollup::Rollup;
 
-/// Rows in one statement at most. Every number of rows up to it has a prepared statement of its own: each statement costs two
-/// changes of thread.
-const MOST_ROWS: usize = 32;
+/// Rows or sums in one statement at most, as a power of two. Each statement costs two changes of thread; and each is kept
+/// prepared, so there is one for every power of two and none for the numbers between.
+const MOST_POWER: u32 = 6;
 
-/// The statements for 1 to [`MOST_ROWS`] rows, put together once.
-static INSERTS: LazyLock<Vec<String>> = LazyLock::new(|| (1..=MOST_ROWS).map(insert_statement).collect());
+/// The statements for 1, 2, 4 … rows, put together once.
+static INSERTS: LazyLock<Vec<String>> = LazyLock::new(|| powers().map(insert_statement).collect());
+/// The same for sums.
+static ADDITIONS: LazyLock<Vec<String>> = LazyLock::new(|| powers().map(addition_statement).collect());
 
-const ADD_UP: &str = "INSERT INTO spend (scope, bucket, cost_nanousd, held_nanousd, calls) VALUES (?, ?, ?, ?, ?) \
-                      ON CONFLICT (scope, bucket) DO UPDATE SET cost_nanousd = cost_nanousd + excluded.cost_nanousd, \
-                      held_nanousd = held_nanousd + excluded.held_nanousd, calls = calls + excluded.calls";
+fn powers() -> impl Iterator<Item = usize> {
+    (0..=MOST_POWER).map(|power| 1 << power)
+}
+
+/// Cuts a list into pieces whose lengths are powers of two, each with that power.
+fn pieces<T>(mut rest: &[T]) -> impl Iterator<Item = (usize, &[T])> {
+    std::iter::from_fn(move || {
+        let power = rest.len().checked_ilog2()?.min(MOST_POWER);
+        let (piece, behind) = rest.split_at(1 << power);
+        rest = behind;
+        Some((power as usize, piece))
+    })
+}
 
 const COLUMNS: [&str; 39] = [
     "id",
@@ -74,8 +86,8 @@ impl Sqlite {
         let mut transaction = writer.begin().await?;
         let mut rollup = Rollup::default();
         let mut all_new = true;
-        for piece in records.chunks(MOST_ROWS) {
-            all_new &= insert(&mut transaction, piece).await? == piece.len() as u64;
+        for (power, piece) in pieces(records) {
+            all_new &= insert(&mut transaction, power, piece).await? == piece.len() as u64;
             piece.iter().for_each(|record| rollup.add(record));
         }
         if !all_new {
@@ -84,14 +96,18 @@ impl Sqlite {
             transaction = writer.begin().await?;
             rollup = Rollup::default();
             for record in records {
-                if insert(&mut transaction, std::slice::from_ref(record)).await? == 1 {
+                if insert(&mut transaction, 0, std::slice::from_ref(record)).await? == 1 {
                     rollup.add(record);
                 }
             }
         }
-        for (scope, bucket, sum) in rollup.iter() {
-            let add = sqlx::query(ADD_UP).bind(scope).bind(bucket).bind(sum.cost_nanousd).bind(sum.held_nanousd);
-            add.bind(sum.calls).execute(&mut *transaction).await?;
+        let sums: Vec<_> = rollup.iter().collect();
+        for (power, piece) in pieces(&sums) {
+            let mut add = sqlx::query(ADDITIONS[power].as_str());
+            for (scope, bucket, sum) in piece {
+                add = add.bind(*scope).bind(bucket).bind(sum.cost_nanousd).bind(sum.held_nanousd).bind(sum.calls);
+            }
+            add.execute(&mut *transaction).await?;
         }
         transaction.commit().await?;
         done();
@@ -109,10 +125,18 @@ fn insert_statement(rows: usize) -> String {
     )
 }
 
-async fn insert(connection: &mut SqliteConnection, records: &[Record<'_>]) -> Result<u64, sqlx::Error> {
-    // Chunks are not empty and not longer than MOST_ROWS, so the statement is there.
-    let statement = INSERTS[records.len() - 1].as_str();
-    let query = records.iter().fold(sqlx::query(statement), |query, record| bind(query, record));
+fn addition_statement(sums: usize) -> String {
+    format!(
+        "INSERT INTO spend (scope, bucket, cost_nanousd, held_nanousd, calls) VALUES {} ON CONFLICT (scope, bucket) DO UPDATE SET \
+         cost_nanousd = cost_nanousd + excluded.cost_nanousd, held_nanousd = held_nanousd + excluded.held_nanousd, \
+         calls = calls + excluded.calls",
+        vec!["(?, ?, ?, ?, ?)"; sums].join(", ")
+    )
+}
+
+/// Inserts 2 to the power of so many rows.
+async fn insert(connection: &mut SqliteConnection, power: usize, records: &[Record<'_>]) -> Result<u64, sqlx::Error> {
+    let query = records.iter().fold(sqlx::query(INSERTS[power].as_str()), |query, record| bind(query, record));
     Ok(query.execute(connection).await?.rows_affected())
 }
 
