@@ -89,14 +89,19 @@ impl Sqlite {
                 }
             }
         }
-        for (scope, bucket, sum) in rollup.iter() {
-            let add = sqlx::query(ADD_UP).bind(scope).bind(bucket).bind(sum.cost_nanousd).bind(sum.held_nanousd);
-            add.bind(sum.calls).execute(&mut *transaction).await?;
-        }
+        add_up(&rollup, &mut transaction).await?;
         transaction.commit().await?;
         done();
         Ok(())
     }
+}
+
+pub(super) async fn add_up(rollup: &Rollup, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    for (scope, bucket, sum) in rollup.iter() {
+        let add = sqlx::query(ADD_UP).bind(scope).bind(bucket).bind(sum.cost_nanousd).bind(sum.held_nanousd);
+        add.bind(sum.calls).execute(&mut *connection).await?;
+    }
+    Ok(())
 }
 
 fn insert_statement(rows: usize) -> String {
