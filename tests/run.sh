@@ -16,6 +16,10 @@ missing_packages() {
   for pair in $needed; do
     command -v "${pair%%:*}" >/dev/null 2>&1 || printf '%s ' "${pair#*:}"
   done
+  # Debian keeps the server's programs out of the path.
+  ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null 2>&1 || printf 'postgresql '
+  command -v psql >/dev/null 2>&1 || printf 'postgresql-client '
+  command -v setpriv >/dev/null 2>&1 || printf 'util-linux '
   # Debian packs venv apart from Python.
   python3 -c 'import ensurepip' >/dev/null 2>&1 || printf 'python3-venv '
 }
@@ -42,7 +46,7 @@ fi
 
 # Variables of a user's own Fleetgate or LiteLLM must not reach the tests.
 unset FLEETGATE_GATEWAY FLEETGATE_LISTEN FLEETGATE_HOSTS FLEETGATE_HOST FLEETGATE_CONFIG FLEETGATE_DATABASE FLEETGATE_BIN_DIR
-unset FLEETGATE_ADMIN_KEY DATABASE_URL LITELLM_MASTER_KEY
+unset FLEETGATE_ADMIN_KEY FLEETGATE_STATE_DIRECTORY DATABASE_URL LITELLM_MASTER_KEY
 
 say 'Scripts'
 git ls-files -z '*.sh' | xargs -0 shellcheck

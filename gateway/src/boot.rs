@@ -1,5 +1,7 @@
 //! Wires the stages together: the only place that sees all of them.
 
+mod follow;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +15,8 @@ use hyper_util::service::TowerToHyperService;
 use jiff::Timestamp;
 use tokio::sync::Mutex;
 
+use follow::{follow, unless_away};
+
 use crate::admin::{self, Admin, Changed, Peer};
 use crate::admit::budget::{BudgetOptions, Budgets, RefusalLog};
 use crate::admit::rate::{Funds, Rates};
@@ -21,7 +25,7 @@ use crate::config::{Config, Finding, OnClientGone, Severity};
 use crate::egress::Dialer;
 use crate::front::{Answer, Arrival, Intake, ListenError, Listener, serve};
 use crate::gateway::Gateway;
-use crate::ledger::{Ledger, LedgerError};
+use crate::ledger::{Leasable, LeasedBudgets, LeasedRates, Ledger, LedgerError};
 use crate::limits::{LimitBook, load_budgets};
 use crate::metrics::{CallLabels, LedgerPulse, Metrics};
 use crate::price::{CatalogueError, Pricer, catalogue_at_start, keep_fresh};
@@ -87,9 +91,9 @@ pub(crate) fn review(config: &Config) -> Vec<Finding> {
 /// When one of them cannot be opened.
 pub(crate) async fn boot(config: Config) -> Result<Booted, BootError> {
     let listeners = config.listen.iter().map(|address| Listener::bind(*address)).collect::<Result<Vec<_>, _>>()?;
-    let ledger = Ledger::open(&config.database, config.durability).await?;
-    let keyring = Arc::new(Keyring::new(config.master_key.as_ref(), ledger.keys().await?));
-    let directory = Arc::new(Directory::new(ledger.entities().await?));
+    let ledger = Ledger::open(&config.database, &config.state_directory, config.durability).await?;
+    let keyring = Arc::new(Keyring::new(config.master_key.as_ref(), unless_away(ledger.keys().await)?));
+    let directory = Arc::new(Directory::new(unless_away(ledger.entities().await)?));
     let router = Arc::new(Router::new(&config.deployments, &config.routing));
     let upstreams = config.deployments.iter().map(|entry| Upstream::resolve(entry, &config.environment).ok()).collect();
     let metrics = Arc::new(Metrics::default());
@@ -111,17 +115,25 @@ pub(crate) async fn boot(config: Config) -> Result<Booted, BootError> {
     let pricer = Arc::new(pricer);
     tokio::spawn(keep_fresh(Arc::clone(&pricer), client.clone(), config.catalogue.clone()));
     let budgets = Budgets::new(BudgetOptions::from(&config.budgets));
-    let rates = Rates::new(config.rates.iter().cloned(), Funds::Own);
-    let book = LimitBook {
+    let rates = Rates::new(config.rates.iter().cloned(), if ledger.is_shared() { Funds::Leased } else { Funds::Own });
+    let book = Arc::new(LimitBook {
         keyring: Arc::clone(&keyring),
         directory: Arc::clone(&directory),
         configured: config.budgets.budgets.clone(),
         budgets: budgets.clone(),
         rates: rates.clone(),
-        leased: false,
+        leased: ledger.is_shared(),
         rated: std::sync::Mutex::default(),
-    };
+    });
     book.refresh();
+    follow(&ledger, &book);
+    let calendar = BudgetOptions::from(&config.budgets).calendar;
+    let engines: Vec<Arc<dyn Leasable>> = vec![
+        Arc::new(LeasedBudgets::new(budgets.clone(), calendar, config.counts_unknown)),
+        Arc::new(LeasedRates::new(rates.clone())),
+    ];
+    let address = listeners.first().map(|listener| listener.address().to_string()).unwrap_or_default();
+    ledger.share(engines, config.lease_ttl, address).await;
     tokio::spawn(load_budgets(budgets.clone(), ledger.clone(), config.counts_unknown));
     let admin = admin::router(Admin {
         changed: Changed(Box::new(move || book.refresh())),

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use crate::admit::budget::{self, Budgets, Rule};
 use crate::admit::rate::{self, Limits, Rates};
-use crate::auth::{Directory, EntityKind, Keyring};
+use crate::auth::{Directory, EntityKind, KeyRecord, Keyring};
 use crate::config::BudgetEntry;
 use crate::ledger::Ledger;
 
@@ -33,9 +33,14 @@ pub(crate) struct LimitBook {
 impl LimitBook {
     /// Puts what is said now in force. What was spent and used stays counted.
     pub(crate) fn refresh(&self) {
+        self.put_in_force(&self.keyring.all());
+    }
+
+    /// The same for keys that are about to be known: no call may be made with one whose limits are not in force yet.
+    pub(crate) fn put_in_force(&self, keys: &[Arc<KeyRecord>]) {
         let mut rules = budget::configured(&self.configured);
         let mut rated = HashSet::new();
-        for (scope, fields) in self.stated() {
+        for (scope, fields) in self.stated(keys) {
             match budget::rules(&scope, &fields) {
                 Ok(stated) => rules.extend(stated),
                 // Checked when it was stored, so this is a database that somebody else wrote into.
@@ -60,9 +65,9 @@ impl LimitBook {
     }
 
     /// Every scope with the fields that limit it. A budget that is referred to stands behind the fields of its own.
-    fn stated(&self) -> Vec<(Scope, Map<String, Value>)> {
+    fn stated(&self, keys: &[Arc<KeyRecord>]) -> Vec<(Scope, Map<String, Value>)> {
         let mut stated = Vec::new();
-        for key in self.keyring.all() {
+        for key in keys {
             let scope = Scope::new(ScopeKind::Key, key.token.to_string());
             stated.push((scope, self.with_budget(&key.other, &key.metadata)));
         }

@@ -40,7 +40,7 @@ fn listen(overrides: &Overrides, pairs: &[(&str, &str)]) -> Result<String, Strin
 fn no_file_is_fine() {
     let loaded = load(&Overrides::default(), variables(&[KEY])).unwrap();
     assert!(loaded.config.deployments.is_empty());
-    assert_eq!(loaded.config.database.to_str(), Some("/state/ledger.db"));
+    assert_eq!(loaded.config.database.to_string(), "/state/ledger.db");
     assert_eq!(loaded.config.listen, ["127.0.0.1:4000".parse().unwrap()]);
 }
 
@@ -117,8 +117,8 @@ fn databases_follow_their_order() {
     let database = |text: &str, pairs: &[(&str, &str)], flag: Option<&str>| {
         let (folder, overrides) = folder_with(&[("config.yaml", text)]);
         let overrides = Overrides { database: flag.map(str::to_owned), ..overrides };
-        let found = load(&overrides, variables(pairs)).map_err(|error| error.to_string())?.config.database;
-        Ok::<_, String>(found.strip_prefix(folder.path()).unwrap_or(&found).display().to_string())
+        let found = load(&overrides, variables(pairs)).map_err(|error| error.to_string())?.config.database.to_string();
+        Ok::<_, String>(found.strip_prefix(&format!("{}/", folder.path().display())).unwrap_or(&found).to_owned())
     };
     let own = "fleetgate: { database: own.db }\ngeneral_settings: { database_url: 'sqlite:///litellm.db' }";
     let variable = ("FLEETGATE_DATABASE", "sqlite:///variable.db");
@@ -130,8 +130,32 @@ fn databases_follow_their_order() {
         "/litellm.db"
     );
     assert_eq!(database("{}", &[("DATABASE_URL", "sqlite:/url.db")], None).unwrap(), "/url.db");
-    assert_eq!(database("{}", &[("DATABASE_URL", "postgresql://a/b")], None).unwrap(), "/state/ledger.db");
-    assert!(database("{}", &[], Some("postgres://a/b")).unwrap_err().contains("PostgreSQL is not supported"));
+    let server = ("DATABASE_URL", "postgresql://u:p@a/b?connection_limit=5&pool_timeout=9");
+    assert_eq!(database("{}", &[server], None).unwrap(), "postgres://[redacted]@a:5432/b");
+    assert_eq!(database(own, &[server], None).unwrap(), "own.db");
+    assert_eq!(database("{}", &[server], Some("postgres://c/d")).unwrap(), "postgres://c:5432/d");
+    let parts = [("DATABASE_HOST", "db:5433"), ("DATABASE_NAME", "litellm"), ("DATABASE_PASSWORD", "p:/#")];
+    assert_eq!(database("{}", &parts, None).unwrap(), "postgres://[redacted]@db:5433/litellm");
+    assert!(database("{}", &[], Some("postgres://a")).unwrap_err().contains("names no database"));
+    assert!(database("{}", &[], Some("mysql://a/b")).unwrap_err().contains("not supported"));
+    assert_eq!(database("{}", &[("DATABASE_URL", "mysql://a/b")], None).unwrap(), "/state/ledger.db");
+}
+
+#[test]
+fn two_settings_that_do_not_agree_on_the_database_are_named() {
+    let findings = |text: &str, pairs: &[(&str, &str)]| {
+        load_text(text, pairs).unwrap().findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+    };
+    let server = ("DATABASE_URL", "postgres://u:canary@a/b");
+    let off = findings("general_settings: { database_url: null }", &[KEY, server]);
+    assert!(off.contains("the database is ON although general_settings.database_url at"), "{off}");
+    let two = findings("general_settings: { database_url: 'postgres://a/other' }", &[KEY, server]);
+    assert!(two.contains("DATABASE_URL names another database"), "{two}");
+    let elsewhere = findings("fleetgate: { database: own.db }", &[KEY, server]);
+    assert!(elsewhere.contains("Fleetgate's rows go to") && elsewhere.contains("own.db"), "{elsewhere}");
+    let agreed = findings("{}", &[KEY, server]);
+    assert!(!agreed.contains("DATABASE_URL"), "{agreed}");
+    assert!(![off, two, elsewhere, agreed].iter().any(|text| text.contains("canary")));
 }
 
 #[test]

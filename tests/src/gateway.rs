@@ -26,6 +26,7 @@ pub struct Config {
     text: Option<String>,
     environment: BTreeMap<String, String>,
     listen: String,
+    database: Option<String>,
     namespace: Option<String>,
 }
 
@@ -37,6 +38,7 @@ impl Default for Config {
             text: None,
             environment: BTreeMap::from([("LITELLM_MASTER_KEY".to_owned(), MASTER_KEY.to_owned())]),
             listen: "127.0.0.1:0".to_owned(),
+            database: None,
             namespace: None,
         }
     }
@@ -107,6 +109,13 @@ impl Config {
     #[must_use]
     pub fn listen(mut self, address: &str) -> Self {
         address.clone_into(&mut self.listen);
+        self
+    }
+
+    /// Keeps the ledger there, instead of in a file of its own.
+    #[must_use]
+    pub fn database(mut self, url: &str) -> Self {
+        self.database = Some(url.to_owned());
         self
     }
 
@@ -262,10 +271,13 @@ impl Gateway {
 fn program(config: &Config, dir: &Path) -> Program {
     let file = dir.join("config.yaml");
     fs::write(&file, config.render()).expect("the directory is writable");
-    let ledger = format!("sqlite:{}", dir.join("ledger.db").display());
+    let file_ledger = || format!("sqlite:{}", dir.join("ledger.db").display());
+    let ledger = config.database.clone().unwrap_or_else(file_ledger);
+    let state = BTreeMap::from([("FLEETGATE_STATE_DIRECTORY".to_owned(), dir.display().to_string())]);
     Program::new("fleetgate-gateway", dir)
         .args(["serve", "--config", &file.display().to_string()])
         .args(["--listen", &config.listen, "--database", &ledger])
+        .envs(&state)
         .envs(&config.environment)
         .inside(config.namespace.as_deref())
 }

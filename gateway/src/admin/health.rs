@@ -24,6 +24,14 @@ pub(super) async fn alive() -> Response {
 pub(super) async fn ready(State(admin): State<Arc<Admin>>) -> Response {
     match admin.ledger.trouble() {
         None => answer(&json!({ "status": "healthy", "db": "connected" })),
+        // The journal keeps the rows until the database is back: nothing is refused meanwhile.
+        Some(cause) if admin.ledger.takes_calls() => answer(
+            &json!({ "status": "healthy", "db": "disconnected", "reason": format!("rows wait in the journal: {cause}") }),
+        ),
+        // The journal keeps the rows until the database is back: nothing is refused meanwhile.
+        Some(cause) if admin.ledger.takes_calls() => answer(
+            &json!({ "status": "healthy", "db": "disconnected", "reason": format!("rows wait in the journal: {cause}") }),
+        ),
         Some(cause) => {
             let body = json!({ "status": "unhealthy", "db": "disconnected", "reason": format!("the ledger cannot write: {cause}") });
             (StatusCode::SERVICE_UNAVAILABLE, answer(&body)).into_response()
@@ -35,9 +43,10 @@ pub(super) async fn ready(State(admin): State<Arc<Admin>>) -> Response {
 pub(super) async fn details(Question { admin, .. }: Question<DetailsQuery>) -> Handled {
     let pulse = admin.metrics.ledger().unwrap_or_default();
     let trouble = pulse.trouble.or_else(|| admin.ledger.trouble());
+    let takes_calls = trouble.is_none() || admin.ledger.takes_calls();
     let now = Timestamp::now();
     let body = json!({
-        "status": if trouble.is_none() { "healthy" } else { "unhealthy" },
+        "status": if takes_calls { "healthy" } else { "unhealthy" },
         "db": if trouble.is_none() { "connected" } else { "disconnected" },
         "reason": trouble.as_ref().map(|cause| format!("the ledger cannot write: {cause}")),
         "cache": null,
@@ -48,8 +57,8 @@ pub(super) async fn details(Question { admin, .. }: Question<DetailsQuery>) -> H
         "calls_in_flight": admin.metrics.in_flight(),
         "spool_depth": pulse.spool_depth,
         "newest_row_age_seconds": pulse.newest_row_at.map(|at| now.duration_since(at).as_secs_f64().max(0.0)),
-        "database": { "kind": "sqlite", "path": admin.ledger.path().display().to_string() },
+        "database": admin.ledger.database(),
     });
-    let status = if trouble.is_none() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let status = if takes_calls { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     Ok((status, answer(&body)).into_response())
 }

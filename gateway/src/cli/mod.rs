@@ -1,6 +1,7 @@
 //! The command line: one file a subcommand.
 
 pub mod config;
+mod migrate;
 mod serve;
 
 use std::path::PathBuf;
@@ -25,6 +26,16 @@ struct Cli {
 enum Command {
     /// Serve the APIs and tunnels.
     Serve(Source),
+    /// Copy a whole ledger into another database: from SQLite to PostgreSQL, or back. Stop the gateways that use an SQLite file
+    /// first. What is there already stays, so it can be done again.
+    Migrate {
+        /// The ledger to read: sqlite:PATH or postgres://…
+        #[arg(long, value_name = "URL")]
+        from: String,
+        /// The ledger to add to
+        #[arg(long, value_name = "URL")]
+        to: String,
+    },
     /// Look at the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -74,7 +85,7 @@ struct Source {
     /// LiteLLM's way to name the port [env: PORT]
     #[arg(long)]
     port: Option<u16>,
-    /// The ledger, `sqlite:PATH` [env: FLEETGATE_DATABASE]
+    /// The ledger, `sqlite:PATH` or `postgres://…` [env: FLEETGATE_DATABASE]
     #[arg(long, value_name = "URL")]
     database: Option<String>,
     /// Listen on public or wildcard addresses too: anyone who can reach them can try keys
@@ -105,6 +116,10 @@ pub fn run() -> anyhow::Result<ExitCode> {
         Command::Serve(source) => {
             drop(out);
             serve::run(&source.into())
+        }
+        Command::Migrate { from, to } => {
+            migrate::run(&from, &to, &mut out, &mut std::io::stderr().lock())?;
+            Ok(ExitCode::SUCCESS)
         }
         Command::Config(ConfigCommand::Check { strict, source }) => {
             let code = config::check(&source.into(), std::env::vars_os(), strict, boot::review, &mut out)?;

@@ -89,15 +89,15 @@ impl PriceAdjustments {
     }
 }
 
-/// Reads `fleetgate.catalogue` and LiteLLM's two variables. `database`: the ledger, beside which the last file is kept.
+/// Reads `fleetgate.catalogue` and LiteLLM's two variables. `state`: the folder in which the last file is kept.
 pub(super) fn read(
     own: &Section<'_>,
     environment: &Environment,
-    database: &Path,
+    state: &Path,
     report: &mut Report,
 ) -> CatalogueSettings {
     let section = Section::new("fleetgate.catalogue", own.get("catalogue"));
-    let mut settings = CatalogueSettings { cache: database.with_file_name(FILE_NAME), ..CatalogueSettings::default() };
+    let mut settings = CatalogueSettings { cache: state.join(FILE_NAME), ..CatalogueSettings::default() };
     if let Some((url, origin)) = url(&section, environment, report) {
         report.setting("fleetgate.catalogue.url", redact::url(&url), origin);
         settings.url = Some(url);

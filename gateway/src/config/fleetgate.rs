@@ -9,6 +9,8 @@ use super::report::Report;
 use super::section::{Given, Section};
 use super::{Durability, EgressSettings, OnClientGone, Origin};
 
+const LEASE_TTL: Duration = Duration::from_secs(600);
+const LEAST_LEASE_TTL: Duration = Duration::from_secs(30);
 const MAX_REQUEST_BYTES: usize = 64 << 20;
 const IDLE: Duration = Duration::from_secs(600);
 /// An answer that nobody listens to is read for so long at most.
@@ -76,6 +78,23 @@ pub(super) fn block_unpriced(litellm: &Section<'_>, report: &mut Report) -> bool
     let given = litellm.truth(KEY, report).unwrap_or(Given::new(false, Origin::Default));
     report.setting(format!("{}.{KEY}", litellm.path), given.value.to_string(), given.origin);
     given.value
+}
+
+/// `fleetgate.lease_ttl`.
+pub(super) fn lease_ttl(own: &Section<'_>, report: &mut Report) -> Duration {
+    let (ttl, origin) = match own.seconds("lease_ttl", report) {
+        Some(given) if given.value < LEAST_LEASE_TTL => {
+            report.error(
+                given.origin,
+                "fleetgate.lease_ttl must be 30 seconds or more: a gateway that is busy must not count as gone",
+            );
+            (LEASE_TTL, Origin::Default)
+        }
+        Some(given) => (given.value, given.origin),
+        None => (LEASE_TTL, Origin::Default),
+    };
+    report.setting("fleetgate.lease_ttl", ttl.as_secs_f64().to_string(), origin);
+    ttl
 }
 
 /// `fleetgate.max_request_bytes`.

@@ -306,6 +306,8 @@ pub(super) const KEYS_BY_PATH: &[(&str, Fate)] = &[
     // fleetgate
     ("fleetgate.listen", Honoured),
     ("fleetgate.database", Honoured),
+    ("fleetgate.lease_ttl", Honoured),
+    ("fleetgate.state_directory", Honoured),
     ("fleetgate.durability", Honoured),
     ("fleetgate.on_client_gone", Honoured),
     ("fleetgate.finish_within", Honoured),

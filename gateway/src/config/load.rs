@@ -123,14 +123,15 @@ fn build(
         general: Section::new("general_settings", root.get("general_settings")),
     };
     let master_key = master_key::read(&sections.general, &sections.litellm, &environment, &listen, from, report);
-    let database = database::read(overrides, &own, &sections.general, &environment, report);
+    let (database, state_directory) = database::read(overrides, &own, &sections.general, &environment, report);
     database::refuse_to_forget(&sections.general, report);
+    let lease_ttl = fleetgate::lease_ttl(&own, report);
     let durability = fleetgate::durability(&own, report);
     let max_request_bytes = fleetgate::max_request_bytes(&own, report);
     let egress = fleetgate::egress(&own, report);
     let metrics_open = fleetgate::metrics_open(&own, &sections.litellm, report);
     let otel = otel::read(&own, &sections.litellm, &environment, report);
-    let catalogue = catalogue::read(&own, &environment, &database, report);
+    let catalogue = catalogue::read(&own, &environment, &state_directory, report);
     let price_adjustments = catalogue::adjustments(&sections.litellm, report);
     let drop_params = routing::drop_params(&sections, report);
     let timeouts = timeouts::read(&sections, &environment, report);
@@ -143,6 +144,8 @@ fn build(
         listen,
         master_key,
         database,
+        state_directory,
+        lease_ttl,
         durability,
         counts_unknown: fleetgate::counts_unknown(&own, report),
         block_unpriced: fleetgate::block_unpriced(&sections.litellm, report),

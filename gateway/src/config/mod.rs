@@ -20,6 +20,7 @@ mod node;
 mod origin;
 mod otel;
 mod params;
+mod postgres;
 mod prices;
 mod rates;
 mod redact;
@@ -45,9 +46,11 @@ use ipnet::IpNet;
 
 pub use budgets::{BudgetEntry, BudgetSettings};
 pub use catalogue::{CatalogueSettings, Margin, PriceAdjustments};
+pub use database::DatabaseError;
 pub use live::{Running, RunningSetting};
 pub use load::{LoadError, Loaded, Overrides, config_file, load};
 pub use origin::{Finding, Origin, Setting, Severity};
+pub use postgres::{PostgresUrl, PostgresUrlError, TlsMode};
 pub use rates::RateCaps;
 
 /// Everything the gateway was told, typed and resolved. Nothing looks into the environment after this exists.
@@ -57,8 +60,12 @@ pub struct Config {
     pub listen: Vec<SocketAddr>,
     /// The administrator's key.
     pub master_key: Option<SecretString>,
-    /// The SQLite file of the ledger.
-    pub database: PathBuf,
+    /// Where the ledger's rows end up.
+    pub database: Database,
+    /// Where this gateway keeps what must outlive it: its journal and its identity. Beside an SQLite file, if that is the database.
+    pub state_directory: PathBuf,
+    /// After how long without a word a gateway's leases are written off, where several share a database.
+    pub lease_ttl: Duration,
     /// Whether a row must survive the loss of power (`power`) or of the process (`process`, the default).
     pub durability: Durability,
     /// The models, in the order of the file.
@@ -97,6 +104,25 @@ pub struct Config {
     pub environment: Environment,
     /// Every live setting with its origin; secrets are redacted.
     pub settings: Vec<Setting>,
+}
+
+/// Where the ledger's rows end up.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Database {
+    /// One file.
+    Sqlite(PathBuf),
+    /// A server, which several gateways may share.
+    Postgres(Box<PostgresUrl>),
+}
+
+/// Shown without credentials.
+impl fmt::Display for Database {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sqlite(path) => path.display().fmt(f),
+            Self::Postgres(url) => url.fmt(f),
+        }
+    }
 }
 
 /// What a ledger row survives.

@@ -5,12 +5,15 @@ mod entities;
 mod entry;
 mod journal;
 mod keys;
+mod postgres;
 mod query;
 mod record;
 mod rollup;
+mod share;
 mod slot;
 mod sqlite;
 mod store;
+mod transfer;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,21 +22,31 @@ use std::time::Duration;
 use applier::Applier;
 use jiff::Timestamp;
 use journal::{Journal, JournalError};
+use postgres::{GatewayId, Leases, Postgres};
 use sqlite::Sqlite;
 use store::Store;
+use tokio::sync::{Mutex, broadcast, watch};
+use tokio::task::JoinHandle;
 
-use crate::config::Durability;
+use crate::config::{Database, Durability, PostgresUrl};
 
 pub use entities::Totals;
 pub use entry::{Entry, Kind, Status};
+pub use postgres::{Change, IdentityError, Leasable, Return, Share, Wish};
 pub use query::{BucketSpend, DaySpend, Filter, KeySpend};
 pub use record::Record;
+pub use share::{LeasedBudgets, LeasedRates};
 pub use slot::{Receipt, Slot};
+pub use transfer::{Tally, Transferred, transfer};
 
 /// Bytes of rows that may wait for a database that is there. More of them hold calls back.
 const MOST_WAITING: u64 = 64 << 20;
 /// How often a call that is held back looks again.
 const HOLD_BACK: Duration = Duration::from_millis(20);
+/// How long the end waits for leases to be returned. What is not returned then is when this gateway starts again.
+const LAST_RETURN: Duration = Duration::from_secs(5);
+/// The journal of a ledger that is on a server.
+const SERVER_JOURNAL: &str = "ledger";
 
 /// The ledger. Cloning gives another handle to the same one.
 #[derive(Debug, Clone)]
@@ -46,6 +59,14 @@ pub struct Ledger {
     interrupted: usize,
     /// When the newest row ended that was there at the start.
     newest_before: Option<Timestamp>,
+    sharing: Arc<Mutex<Option<Sharing>>>,
+}
+
+/// The task that shares budgets and rates with other gateways.
+#[derive(Debug)]
+struct Sharing {
+    stop: watch::Sender<bool>,
+    task: JoinHandle<()>,
 }
 
 /// Why the ledger cannot be used.
@@ -83,6 +104,17 @@ pub enum LedgerError {
         /// Its version.
         found: String,
     },
+    /// This gateway has no lasting name.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// The server cannot be reached, or refuses.
+    #[error("the database {database} cannot be used right now: {cause}; rows wait in the journal and none is lost")]
+    Away {
+        /// Its address, without credentials.
+        database: String,
+        /// What it says.
+        cause: String,
+    },
     /// A read or write failed.
     #[error("the ledger {path} cannot be used right now: {cause}; look at the disk's free space and the file's owner")]
     Unavailable {
@@ -101,18 +133,40 @@ impl Ledger {
     ///
     /// # Errors
     /// When a file cannot be made, opened or migrated, is in use by another gateway, or SQLite is too old.
-    pub async fn open(path: &Path, durability: Durability) -> Result<Self, LedgerError> {
+    pub async fn open(database: &Database, state: &Path, durability: Durability) -> Result<Self, LedgerError> {
+        match database {
+            Database::Sqlite(path) => Self::open_file(path, durability).await,
+            Database::Postgres(url) => Self::open_server(url, state, durability).await,
+        }
+    }
+
+    async fn open_file(path: &Path, durability: Durability) -> Result<Self, LedgerError> {
         if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
             let made = std::fs::create_dir_all(folder);
             made.map_err(|source| LedgerError::Folder { path: path.to_owned(), source })?;
         }
         let (journal, interrupted) = open_journal(&journal_folder(path), durability)?;
         let store = Store::Sqlite(Arc::new(Sqlite::open(path, durability).await?));
+        Ok(Self::start(journal, store, path, interrupted).await)
+    }
+
+    /// The journal is what this gateway stands on; the server may be away.
+    async fn open_server(url: &PostgresUrl, state: &Path, durability: Durability) -> Result<Self, LedgerError> {
+        let gateway = GatewayId::of(state)?;
+        let path = state.join(SERVER_JOURNAL);
+        let (journal, interrupted) = open_journal(&journal_folder(&path), durability)?;
+        let postgres = Arc::new(Postgres::new(url.clone(), gateway));
+        drop(tokio::spawn(Arc::clone(&postgres).listen()));
+        Ok(Self::start(journal, Store::Postgres(postgres), &path, interrupted).await)
+    }
+
+    async fn start(journal: Arc<Journal>, store: Store, path: &Path, interrupted: usize) -> Self {
         let applier = Arc::new(Applier::start(Arc::clone(&journal), store.clone()));
-        let mut ledger = Self { journal, applier, store, path: path.into(), interrupted, newest_before: None };
+        let sharing = Arc::default();
+        let mut ledger = Self { journal, applier, store, path: path.into(), interrupted, newest_before: None, sharing };
         ledger.catch_up().await;
         ledger.newest_before = ledger.store.newest().await.unwrap_or_default();
-        Ok(ledger)
+        ledger
     }
 
     /// The file.
@@ -154,7 +208,22 @@ impl Ledger {
         }
     }
 
-    /// Why the ledger cannot take rows, if it cannot.
+    /// Which database it is, for people.
+    #[must_use]
+    pub fn database(&self) -> serde_json::Value {
+        match &self.store {
+            Store::Sqlite(file) => serde_json::json!({ "kind": "sqlite", "path": file.to_string() }),
+            Store::Postgres(server) => serde_json::json!({ "kind": "postgres", "url": server.to_string() }),
+        }
+    }
+
+    /// Whether calls may go out: those of a ledger on a server may while it is away, since the journal keeps their rows.
+    #[must_use]
+    pub fn takes_calls(&self) -> bool {
+        !self.store.must_be_there() || self.trouble().is_none()
+    }
+
+    /// Why rows do not reach the database, if they do not.
     #[must_use]
     pub fn trouble(&self) -> Option<String> {
         self.applier.trouble()
@@ -172,8 +241,46 @@ impl Ledger {
         }
     }
 
+    /// What other gateways on the same database change, and this one too; `None` where the database is this gateway's alone.
+    #[must_use]
+    pub fn changes(&self) -> Option<broadcast::Receiver<Change>> {
+        match &self.store {
+            Store::Sqlite(_) => None,
+            Store::Postgres(postgres) => Some(postgres.changes()),
+        }
+    }
+
+    /// Whether other gateways may use the same database, so that limits have to be shared with them.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        matches!(self.store, Store::Postgres(_))
+    }
+
+    /// Shares the rules of these engines with the other gateways on the same database, until the ledger is closed. After `ttl`
+    /// without a word, a gateway's leases are written off. `address` is where others may find this gateway.
+    pub async fn share(&self, engines: Vec<Arc<dyn Leasable>>, ttl: Duration, address: String) {
+        let Store::Postgres(postgres) = &self.store else { return };
+        let (stop, stopped) = watch::channel(false);
+        let leases = Leases::new(Arc::clone(postgres), engines, ttl, address);
+        let applier = Arc::clone(&self.applier);
+        let applied = async move || {
+            while applier.catch_up().await.is_err() {
+                tokio::time::sleep(HOLD_BACK).await;
+            }
+        };
+        let task = tokio::spawn(leases.run(stopped, applied));
+        *self.sharing.lock().await = Some(Sharing { stop, task });
+    }
+
     /// Brings all rows into the database that it takes, and closes it. What it does not take stays in the journal.
     pub async fn close(&self) {
+        if let Some(Sharing { stop, task }) = self.sharing.lock().await.take() {
+            stop.send_replace(true);
+            let returning = task.abort_handle();
+            if tokio::time::timeout(LAST_RETURN, task).await.is_err() {
+                returning.abort();
+            }
+        }
         self.applier.close().await;
         self.store.close().await;
     }
@@ -186,6 +293,9 @@ impl Ledger {
     }
 
     fn unavailable(&self, cause: &dyn std::fmt::Display) -> LedgerError {
+        if let Store::Postgres(postgres) = &self.store {
+            return LedgerError::Away { database: postgres.to_string(), cause: cause.to_string() };
+        }
         LedgerError::Unavailable { path: self.path.to_path_buf(), cause: cause.to_string() }
     }
 }

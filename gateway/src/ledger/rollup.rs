@@ -33,36 +33,15 @@ impl Rollup {
             return;
         }
         let bucket = record.started_at.div_euclid(BUCKET_SECONDS * 1_000_000);
-        let (cost, held) = match record.cost_nanousd {
-            Some(cost) => (cost, 0),
-            None => (0, record.reserved_nanousd.unwrap_or(0)),
-        };
-        let one = [
-            ("global", "all"),
-            ("key", record.key_hash),
-            ("host", record.host),
-            ("workload", record.workload),
-            ("model", record.model_requested),
-            ("provider", record.provider),
-            ("deployment", record.deployment_id),
-        ];
-        let optional = [("user", record.user_id), ("team", record.team_id), ("customer", record.customer)];
-        let optional = optional.into_iter().filter_map(|(kind, id)| Some((kind, id?)));
-        let tags = record.tags.iter().map(|tag| ("tag", *tag));
-        for (kind, id) in one.into_iter().chain(optional).chain(tags) {
-            self.scope.clear();
-            // Writing to a String cannot fail.
-            let _ = write!(self.scope, "{kind}:{id}");
-            self.count(bucket, cost, held);
-        }
-        self.scope.clear();
-        let _ = write!(self.scope, "key_model:{}/{}", record.key_hash, record.model_requested);
-        self.count(bucket, cost, held);
+        let (cost, held) = cost_and_held(record);
+        let mut scope = std::mem::take(&mut self.scope);
+        each_scope(record, &mut scope, |scope| self.count(scope, bucket, cost, held));
+        self.scope = scope;
     }
 
-    fn count(&mut self, bucket: i64, cost: i64, held: i64) {
+    fn count(&mut self, scope: &str, bucket: i64, cost: i64, held: i64) {
         // Looked up by a borrowed pair there would be no copy for a scope that is there already; HashMap has no such look-up.
-        let sum = self.sums.entry((self.scope.clone(), bucket)).or_default();
+        let sum = self.sums.entry((scope.to_owned(), bucket)).or_default();
         sum.cost_nanousd = sum.cost_nanousd.saturating_add(cost);
         sum.held_nanousd = sum.held_nanousd.saturating_add(held);
         sum.calls += 1;
@@ -71,4 +50,40 @@ impl Rollup {
     pub(super) fn iter(&self) -> impl Iterator<Item = (&str, i64, Sum)> {
         self.sums.iter().map(|((scope, bucket), sum)| (scope.as_str(), *bucket, *sum))
     }
+}
+
+/// What a call is known to have cost, and what was reserved for it if nobody knows.
+pub(super) fn cost_and_held(record: &Record<'_>) -> (i64, i64) {
+    match record.cost_nanousd {
+        Some(cost) => (cost, 0),
+        None => (0, record.reserved_nanousd.unwrap_or(0)),
+    }
+}
+
+/// Names each scope that a call counts in. `buffer` is where their names are written.
+pub(super) fn each_scope(record: &Record<'_>, buffer: &mut String, mut see: impl FnMut(&str)) {
+    if record.kind != "call" {
+        return;
+    }
+    let one = [
+        ("global", "all"),
+        ("key", record.key_hash),
+        ("host", record.host),
+        ("workload", record.workload),
+        ("model", record.model_requested),
+        ("provider", record.provider),
+        ("deployment", record.deployment_id),
+    ];
+    let optional = [("user", record.user_id), ("team", record.team_id), ("customer", record.customer)];
+    let optional = optional.into_iter().filter_map(|(kind, id)| Some((kind, id?)));
+    let tags = record.tags.iter().map(|tag| ("tag", *tag));
+    for (kind, id) in one.into_iter().chain(optional).chain(tags) {
+        buffer.clear();
+        // Writing to a String cannot fail.
+        let _ = write!(buffer, "{kind}:{id}");
+        see(buffer);
+    }
+    buffer.clear();
+    let _ = write!(buffer, "key_model:{}/{}", record.key_hash, record.model_requested);
+    see(buffer);
 }

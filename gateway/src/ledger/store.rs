@@ -7,15 +7,19 @@ use fleetgate_wire::row::Row;
 use jiff::Timestamp;
 
 use super::keys::KeyChange;
+use super::postgres::Postgres;
 use super::query::{BucketSpend, DaySpend, Filter, KeySpend};
 use super::record::Record;
 use super::sqlite::Sqlite;
+use super::transfer::{Line, Stored};
 
 /// A database.
 #[derive(Debug, Clone)]
 pub(super) enum Store {
     /// One file beside the journal.
     Sqlite(Arc<Sqlite>),
+    /// A server, which may be away.
+    Postgres(Arc<Postgres>),
 }
 
 impl Store {
@@ -24,12 +28,14 @@ impl Store {
     pub(super) async fn apply(&self, records: &[Record<'_>], done: impl FnOnce()) -> Result<(), sqlx::Error> {
         match self {
             Self::Sqlite(sqlite) => sqlite.apply(records, done).await,
+            Self::Postgres(postgres) => postgres.apply(records, done).await,
         }
     }
 
     pub(super) async fn rows(&self, filter: &Filter) -> Result<Vec<Row>, sqlx::Error> {
         match self {
             Self::Sqlite(sqlite) => sqlite.rows(filter).await,
+            Self::Postgres(postgres) => postgres.rows(filter).await,
         }
     }
 
@@ -40,12 +46,14 @@ impl Store {
     ) -> Result<Vec<DaySpend>, sqlx::Error> {
         match self {
             Self::Sqlite(sqlite) => sqlite.spend_by_day(since, until).await,
+            Self::Postgres(postgres) => postgres.spend_by_day(since, until).await,
         }
     }
 
     pub(super) async fn spend_of(&self, key_hash: &str) -> Result<KeySpend, sqlx::Error> {
         match self {
             Self::Sqlite(sqlite) => sqlite.spend_of(key_hash).await,
+            Self::Postgres(postgres) => postgres.spend_of(key_hash).await,
         }
     }
 
@@ -58,6 +66,7 @@ impl Store {
     ) -> Result<(Vec<BucketSpend>, R), sqlx::Error> {
         match self {
             Self::Sqlite(sqlite) => sqlite.spent(scope, since, until, read).await,
+            Self::Postgres(postgres) => postgres.spent(scope, since, until, read).await,
         }
     }
 
@@ -65,36 +74,71 @@ impl Store {
     pub(super) async fn newest(&self) -> Result<Option<Timestamp>, sqlx::Error> {
         match self {
             Self::Sqlite(sqlite) => sqlite.newest().await,
+            Self::Postgres(postgres) => postgres.newest().await,
         }
     }
 
     pub(super) async fn keys(&self) -> Result<Vec<String>, sqlx::Error> {
         match self {
             Self::Sqlite(sqlite) => sqlite.keys().await,
+            Self::Postgres(postgres) => postgres.keys().await,
         }
     }
 
     pub(super) async fn entities(&self) -> Result<Vec<String>, sqlx::Error> {
         match self {
             Self::Sqlite(sqlite) => sqlite.entities().await,
+            Self::Postgres(postgres) => postgres.entities().await,
         }
     }
 
     pub(super) async fn totals(&self) -> Result<Vec<(String, i64)>, sqlx::Error> {
         match self {
             Self::Sqlite(sqlite) => sqlite.totals().await,
+            Self::Postgres(postgres) => postgres.totals().await,
         }
     }
 
     pub(super) async fn change_key(&self, change: &KeyChange) -> Result<(), sqlx::Error> {
         match self {
             Self::Sqlite(sqlite) => sqlite.change_key(change).await,
+            Self::Postgres(postgres) => postgres.change_key(change).await,
+        }
+    }
+
+    /// Whole rows in the order of their identifiers, after this one.
+    pub(super) async fn lines(&self, after: &str, most: i64) -> Result<Vec<Line>, sqlx::Error> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.lines(after, most).await,
+            Self::Postgres(postgres) => postgres.lines(after, most).await,
+        }
+    }
+
+    pub(super) async fn add_lines(&self, lines: &[Line]) -> Result<u64, sqlx::Error> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.add_lines(lines).await,
+            Self::Postgres(postgres) => postgres.add_lines(lines).await,
+        }
+    }
+
+    pub(super) async fn stored(&self) -> Result<Vec<Stored>, sqlx::Error> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.stored().await,
+            Self::Postgres(postgres) => postgres.stored().await,
+        }
+    }
+
+    pub(super) async fn keep(&self, thing: &Stored) -> Result<bool, sqlx::Error> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.keep(thing).await,
+            Self::Postgres(postgres) => postgres.keep(thing).await,
         }
     }
 
     pub(super) async fn close(&self) {
         match self {
             Self::Sqlite(sqlite) => sqlite.close().await,
+            Self::Postgres(postgres) => postgres.close().await,
         }
     }
 
@@ -103,6 +147,7 @@ impl Store {
     pub(super) fn must_be_there(&self) -> bool {
         match self {
             Self::Sqlite(_) => true,
+            Self::Postgres(_) => false,
         }
     }
 }
@@ -111,6 +156,7 @@ impl fmt::Display for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Sqlite(sqlite) => sqlite.fmt(f),
+            Self::Postgres(postgres) => postgres.fmt(f),
         }
     }
 }

@@ -23,7 +23,7 @@ struct World {
 async fn world() -> World {
     let dir = TempDir::new().unwrap();
     let path = dir.path().join("sub/ledger.db");
-    let ledger = Ledger::open(&path, Durability::Process).await.unwrap();
+    let ledger = Ledger::open_file(&path, Durability::Process).await.unwrap();
     World { ledger, path, _dir: dir }
 }
 
@@ -163,7 +163,7 @@ async fn what_the_database_does_not_take_before_the_end_is_there_after_the_next_
     world.elsewhere(MEND).await;
     let World { ledger, path, _dir } = world;
     drop(ledger);
-    let again = Ledger::open(&path, Durability::Process).await.unwrap();
+    let again = Ledger::open_file(&path, Durability::Process).await.unwrap();
     assert_eq!(again.rows(&Filter { limit: 10, ..Filter::default() }).await.unwrap().len(), 1);
 }
 
@@ -186,7 +186,7 @@ async fn a_call_whose_end_nobody_saw_has_a_row_that_says_so() {
         std::fs::copy(file.path(), spool.join(file.file_name())).unwrap();
     }
     for _ in 0..2 {
-        let after = Ledger::open(&copy, Durability::Process).await.unwrap();
+        let after = Ledger::open_file(&copy, Durability::Process).await.unwrap();
         let rows = after.rows(&Filter { limit: 10, ..Filter::default() }).await.unwrap();
         let mut seen: Vec<_> =
             rows.iter().map(|row| (row.status.as_str(), row.reserved_nanousd, row.cost_nanousd)).collect();
@@ -201,7 +201,7 @@ async fn a_call_whose_end_nobody_saw_has_a_row_that_says_so() {
 #[tokio::test]
 async fn sums_are_those_of_the_rows_even_when_rows_come_twice() {
     let world = world().await;
-    let Store::Sqlite(sqlite) = &world.ledger.store;
+    let Store::Sqlite(sqlite) = &world.ledger.store else { panic!("a file") };
     let rows: Vec<_> = (1..=100).map(record).collect();
     sqlite.apply(&rows[..60], || ()).await.unwrap();
     sqlite.apply(&rows, || ()).await.unwrap();
@@ -220,7 +220,7 @@ async fn sums_are_those_of_the_rows_even_when_rows_come_twice() {
 #[tokio::test]
 async fn a_second_gateway_on_the_same_ledger_is_refused() {
     let world = world().await;
-    let second = Ledger::open(&world.path, Durability::Process).await.map(drop);
+    let second = Ledger::open_file(&world.path, Durability::Process).await.map(drop);
     assert!(second.unwrap_err().to_string().contains("another gateway has it open"));
 }
 
@@ -243,7 +243,7 @@ async fn a_row_handed_over_before_the_end_is_written_and_twice_the_same_is_one()
     world.ledger.close().await;
     let World { ledger, path, _dir } = world;
     drop(ledger);
-    let again = Ledger::open(&path, Durability::Power).await.unwrap();
+    let again = Ledger::open_file(&path, Durability::Power).await.unwrap();
     assert_eq!(again.rows(&Filter { limit: 10_000, ..Filter::default() }).await.unwrap().len(), 701);
 }
 

@@ -100,7 +100,12 @@ impl Counter {
         }
         self.window = calendar.window(self.rule.id.term, at);
         if let Term::Rolling(_) = self.rule.id.term {
+            let before = self.spent.total();
             self.spent.forget_before(self.window.start);
+            if let Some(lease) = &mut self.lease {
+                // What leaves the window is everybody's again: whoever grants sees it, so it must not be free here too.
+                lease.granted = lease.granted.saturating_sub(before - self.spent.total());
+            }
             return at;
         }
         self.epoch += 1;

@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use tokio::sync::futures::Notified;
 
 use super::Budgets;
+use super::calendar::Term;
 use super::counter::{Counter, Elsewhere};
 use super::rule::RuleId;
 
@@ -81,12 +82,25 @@ impl Budgets {
         NanoDollars(taken.unwrap_or_default())
     }
 
+    /// Takes back everything that is neither spent nor reserved, from calls that wait too: where every gateway waits with too little,
+    /// one of them must get it all.
+    pub fn give_up(&self, id: &RuleId, window_start: Timestamp) -> NanoDollars {
+        let taken = self.with_lease(id, window_start, |counter| {
+            let Some(lease) = counter.lease else { return 0 };
+            let taken = lease.granted.saturating_sub(counter.spent()).saturating_sub(counter.reserved).max(0);
+            counter.lease = Some(super::counter::Lease { granted: lease.granted - taken, ..lease });
+            taken
+        });
+        NanoDollars(taken.unwrap_or_default())
+    }
+
     /// Does something to a leased counter that is in this window, then looks after those who wait there.
     fn with_lease<T>(&self, id: &RuleId, window_start: Timestamp, act: impl FnOnce(&mut Counter) -> T) -> Option<T> {
         let mut state = self.lock();
         let number = state.book.find(id)?;
         let counter = state.book.get_mut(number)?;
-        if counter.lease.is_none() || counter.window.start != window_start {
+        let is_rolling = matches!(id.term, Term::Rolling(_));
+        if counter.lease.is_none() || !(is_rolling || counter.window.start == window_start) {
             return None;
         }
         let done = act(counter);

@@ -3,6 +3,7 @@
 mod apply;
 mod keys;
 mod query;
+mod transfer;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
