@@ -26,7 +26,7 @@ use crate::egress::Dialer;
 use crate::front::{Answer, Arrival, Intake, ListenError, Listener, serve};
 use crate::gateway::Gateway;
 use crate::ledger::{Leasable, LeasedBudgets, LeasedRates, Ledger, LedgerError};
-use crate::limits::{LimitBook, load_budgets};
+use crate::limits::{LimitBook, levels, load_budgets, remember_bills};
 use crate::metrics::{CallLabels, LedgerPulse, Metrics};
 use crate::price::{CatalogueError, Pricer, catalogue_at_start, keep_fresh};
 use crate::provider::{Client, Upstream};
@@ -97,16 +97,7 @@ pub(crate) async fn boot(config: Config) -> Result<Booted, BootError> {
     let router = Arc::new(Router::new(&config.deployments, &config.routing));
     let upstreams = config.deployments.iter().map(|entry| Upstream::resolve(entry, &config.environment).ok()).collect();
     let metrics = Arc::new(Metrics::default());
-    let watched = ledger.clone();
-    metrics.interrupted(&CallLabels::default(), ledger.load().interrupted as u64);
-    metrics.watch_ledger(move || {
-        let load = watched.load();
-        LedgerPulse {
-            trouble: watched.trouble(),
-            spool_depth: Some(load.waiting_rows),
-            newest_row_at: load.newest_row_at,
-        }
-    });
+    watch_ledger(&metrics, ledger.clone());
     let client = Client::new()?;
     let tracer = Tracer::start(config.otel.as_ref(), Collector(client.clone()));
     tracer.count_in(&metrics);
@@ -126,6 +117,9 @@ pub(crate) async fn boot(config: Config) -> Result<Booted, BootError> {
         rated: std::sync::Mutex::default(),
     });
     book.refresh();
+    remember_bills(&budgets, &ledger).await;
+    let watched = Arc::clone(&book);
+    metrics.watch(move |page| page.budgets(&levels(&watched)));
     follow(&ledger, &book);
     let calendar = BudgetOptions::from(&config.budgets).calendar;
     let engines: Vec<Arc<dyn Leasable>> = vec![
@@ -165,6 +159,19 @@ pub(crate) async fn boot(config: Config) -> Result<Booted, BootError> {
         config,
     });
     Ok(Booted { gateway, listeners, admin })
+}
+
+/// Has the ledger's state in the metrics.
+fn watch_ledger(metrics: &Metrics, ledger: Ledger) {
+    metrics.interrupted(&CallLabels::default(), ledger.load().interrupted as u64);
+    metrics.watch_ledger(move || {
+        let load = ledger.load();
+        LedgerPulse {
+            trouble: ledger.trouble(),
+            spool_depth: Some(load.waiting_rows),
+            newest_row_at: load.newest_row_at,
+        }
+    });
 }
 
 /// How long a collector may take to answer.

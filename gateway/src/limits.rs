@@ -2,17 +2,20 @@
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use fleetgate_wire::money::NanoDollars;
 use fleetgate_wire::scope::{Scope, ScopeKind};
+use fleetgate_wire::virtual_key::KeyHash;
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
-use crate::admit::budget::{self, Budgets, Rule};
+use crate::admit::budget::{self, Budgets, Rule, Status};
 use crate::admit::rate::{self, Limits, Rates};
 use crate::auth::{Directory, EntityKind, KeyRecord, Keyring};
 use crate::config::BudgetEntry;
 use crate::ledger::Ledger;
+use crate::metrics::BudgetLevel;
 
 /// The entities that carry limits of their own.
 const LIMITED: [EntityKind; 4] = [EntityKind::Team, EntityKind::User, EntityKind::Tag, EntityKind::Customer];
@@ -81,6 +84,20 @@ impl LimitBook {
         stated
     }
 
+    /// What people call a key or a team; empty for what has no other name.
+    fn alias(&self, scope: &Scope) -> String {
+        match scope.kind() {
+            ScopeKind::Key => {
+                KeyHash::parse(scope.id()).ok().and_then(|hash| self.keyring.get(&hash)?.key_alias.clone())
+            }
+            ScopeKind::Team => {
+                self.directory.team(scope.id()).and_then(|team| team.text("team_alias").map(str::to_owned))
+            }
+            _ => None,
+        }
+        .unwrap_or_default()
+    }
+
     fn with_budget(&self, fields: &Map<String, Value>, metadata: &Map<String, Value>) -> Map<String, Value> {
         let named = fields.get("budget_id").and_then(Value::as_str).and_then(|id| self.directory.budget(id));
         let mut all = named.map(|budget| budget.fields.clone()).unwrap_or_default();
@@ -92,6 +109,41 @@ impl LimitBook {
         }
         all
     }
+}
+
+/// Tells the budgets what deployments charged before this start, measured against what was provable. Without it, calls on little
+/// money go one by one until each deployment has answered once.
+pub(crate) async fn remember_bills(budgets: &Budgets, ledger: &Ledger) {
+    match ledger.reserved_and_spent().await {
+        Ok(bills) => {
+            for bill in bills {
+                budgets.remember(&bill.deployment, bill.reserved, bill.cost, bill.started_at);
+            }
+        }
+        Err(error) => {
+            tracing::warn!(%error, "what deployments charged before is not known; the next answers will tell")
+        }
+    }
+}
+
+/// What `/metrics` shows of the budgets.
+pub(crate) fn levels(book: &LimitBook) -> Vec<BudgetLevel> {
+    let now = Timestamp::now();
+    let level = |status: Status| {
+        let max = status.cap?;
+        let left = max.0.saturating_sub(status.spent.0).saturating_sub(status.reserved.0);
+        let resets_in = status.resets_at.and_then(|at| Duration::try_from(at.duration_since(now)).ok());
+        Some(BudgetLevel {
+            scope: status.id.scope.kind().word(),
+            id: status.id.scope.id().to_owned(),
+            alias: book.alias(&status.id.scope),
+            window: status.id.term.to_string(),
+            max,
+            remaining: NanoDollars(left),
+            resets_in,
+        })
+    };
+    book.budgets.status(now).into_iter().filter_map(level).collect()
 }
 
 /// Gives every new budget what the ledger knows of its scope, as long as the gateway runs. Calls that such a budget concerns wait
@@ -113,7 +165,7 @@ pub(crate) async fn load_budgets(budgets: Budgets, ledger: Ledger, counts_unknow
             }
         }
         if failed {
-            tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+            tokio::time::sleep(Duration::from_millis(500)).await;
         } else {
             budgets.loads_wanted().await;
         }

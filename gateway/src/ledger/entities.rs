@@ -28,7 +28,7 @@ impl Ledger {
     /// # Errors
     /// When the database cannot be read.
     pub async fn entities(&self) -> Result<Vec<EntityRecord>, LedgerError> {
-        let records = self.store.entities().await.map_err(|error| self.unavailable(&error))?;
+        let records = self.read_or_recall("entities", self.store.entities().await)?;
         let parse = |record: &String| {
             serde_json::from_str(record)
                 .map_err(|error| self.unavailable(&format!("a stored entity is damaged: {error}")))

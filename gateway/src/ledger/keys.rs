@@ -30,7 +30,7 @@ impl Ledger {
     /// # Errors
     /// When the database cannot be read.
     pub async fn keys(&self) -> Result<Vec<KeyRecord>, LedgerError> {
-        let records = self.store.keys().await.map_err(|error| self.unavailable(&error))?;
+        let records = self.read_or_recall("keys", self.store.keys().await)?;
         let parse = |record: &String| {
             serde_json::from_str(record).map_err(|error| self.unavailable(&format!("a stored key is damaged: {error}")))
         };

@@ -8,6 +8,7 @@ mod keys;
 mod postgres;
 mod query;
 mod record;
+mod remembered;
 mod rollup;
 mod share;
 mod slot;
@@ -23,6 +24,7 @@ use applier::Applier;
 use jiff::Timestamp;
 use journal::{Journal, JournalError};
 use postgres::{GatewayId, Leases, Postgres};
+use remembered::Remembered;
 use sqlite::Sqlite;
 use store::Store;
 use tokio::sync::{Mutex, broadcast, watch};
@@ -33,7 +35,7 @@ use crate::config::{Database, Durability, PostgresUrl};
 pub use entities::Totals;
 pub use entry::{Entry, Kind, Status};
 pub use postgres::{Change, IdentityError, Leasable, Return, Share, Wish};
-pub use query::{BucketSpend, DaySpend, Filter, KeySpend};
+pub use query::{Bill, BucketSpend, DaySpend, Filter, KeySpend};
 pub use record::Record;
 pub use share::{LeasedBudgets, LeasedRates};
 pub use slot::{Receipt, Slot};
@@ -289,6 +291,25 @@ impl Ledger {
     async fn catch_up(&self) {
         if let Err(cause) = self.applier.catch_up().await {
             tracing::warn!(%cause, "what is shown lacks the rows that wait in the journal");
+        }
+    }
+
+    /// What a table holds; where a server is away, what it held when it was last read.
+    fn read_or_recall(&self, what: &str, read: Result<Vec<String>, sqlx::Error>) -> Result<Vec<String>, LedgerError> {
+        let Store::Postgres(postgres) = &self.store else { return read.map_err(|error| self.unavailable(&error)) };
+        let remembered = Remembered::new(&journal_folder(&self.path), what);
+        match read {
+            Ok(records) => {
+                remembered.keep(&records);
+                Ok(records)
+            }
+            Err(error) => match remembered.recall() {
+                nothing if nothing.is_empty() => Err(self.unavailable(&error)),
+                recalled => {
+                    tracing::warn!(database = %postgres, %error, what, "the database is away: going on with what it last said");
+                    Ok(recalled)
+                }
+            },
         }
     }
 

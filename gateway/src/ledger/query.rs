@@ -2,7 +2,7 @@
 
 use fleetgate_wire::money::NanoDollars;
 use fleetgate_wire::row::Row;
-use fleetgate_wire::scope::Scope;
+use fleetgate_wire::scope::{Scope, ScopeKind};
 use jiff::Timestamp;
 
 use super::{Ledger, LedgerError};
@@ -52,6 +52,19 @@ pub struct DaySpend {
     pub cost_nanousd: i64,
 }
 
+/// What a call cost, beside what was reserved for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bill {
+    /// Who served it.
+    pub deployment: Scope,
+    /// The most that it could cost.
+    pub reserved: NanoDollars,
+    /// What it did cost.
+    pub cost: NanoDollars,
+    /// When it began.
+    pub started_at: Timestamp,
+}
+
 /// What one scope spent on calls that began in one quarter of an hour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BucketSpend {
@@ -93,6 +106,21 @@ impl Ledger {
     pub async fn spend_of(&self, key_hash: &str) -> Result<KeySpend, LedgerError> {
         self.catch_up().await;
         self.store.spend_of(key_hash).await.map_err(|error| self.unavailable(&error))
+    }
+
+    /// What the newest calls that had a budget cost, beside what was reserved for them.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn reserved_and_spent(&self) -> Result<Vec<Bill>, LedgerError> {
+        let rows = self.store.reserved_and_spent().await.map_err(|error| self.unavailable(&error))?;
+        let bill = |(deployment, reserved, cost, started_at): (String, i64, i64, i64)| Bill {
+            deployment: Scope::new(ScopeKind::Deployment, deployment),
+            reserved: NanoDollars(reserved),
+            cost: NanoDollars(cost),
+            started_at: Timestamp::from_microsecond(started_at).unwrap_or_default(),
+        };
+        Ok(rows.into_iter().map(bill).collect())
     }
 
     /// What a scope has spent on calls that began from `since` until `until`, by bucket, with the number of the last row that is

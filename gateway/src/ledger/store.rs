@@ -78,6 +78,14 @@ impl Store {
         }
     }
 
+    /// Deployment, reservation, cost and start of the newest calls that had a budget.
+    pub(super) async fn reserved_and_spent(&self) -> Result<Vec<(String, i64, i64, i64)>, sqlx::Error> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.reserved_and_spent().await,
+            Self::Postgres(postgres) => postgres.reserved_and_spent().await,
+        }
+    }
+
     pub(super) async fn keys(&self) -> Result<Vec<String>, sqlx::Error> {
         match self {
             Self::Sqlite(sqlite) => sqlite.keys().await,

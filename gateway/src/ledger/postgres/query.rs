@@ -74,6 +74,14 @@ impl Postgres {
         Ok(newest.and_then(|micros| Timestamp::from_microsecond(micros).ok()))
     }
 
+    /// Deployment, reservation, cost and start of the newest calls that had a budget.
+    pub(in crate::ledger) async fn reserved_and_spent(&self) -> Result<Vec<(String, i64, i64, i64)>, sqlx::Error> {
+        let sql = "SELECT deployment_id, reserved_nanousd, cost_nanousd, started_at FROM \
+                   (SELECT deployment_id, reserved_nanousd, cost_nanousd, started_at FROM entry ORDER BY started_at DESC LIMIT 2000) \
+                   AS newest WHERE reserved_nanousd > 0 AND cost_nanousd > 0";
+        sqlx::query_as(sql).fetch_all(self.pool().await?).await
+    }
+
     pub(in crate::ledger) async fn totals(&self) -> Result<Vec<(String, i64)>, sqlx::Error> {
         let sums = sqlx::query_as("SELECT scope, sum(cost_nanousd)::bigint FROM spend GROUP BY scope");
         sums.fetch_all(self.pool().await?).await
