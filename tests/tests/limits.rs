@@ -47,17 +47,19 @@ async fn a_spent_budget_is_refused_as_each_dialects_clients_understand_it() {
     let key = gw.key(&fields).await;
     let hash = fleetgate_wire::virtual_key::KeyHash::digest(&key);
     chat(&gw, &key, &request()).await.expect(200);
-    for (path, body, status, code) in [
-        ("/v1/chat/completions", request(), 402, json!("budget_exceeded")),
-        ("/v1/responses", json!({"model": "gpt-x", "input": prompt()}), 429, json!("insufficient_quota")),
-        ("/v1/messages", anthropic::request("sonnet"), 402, Value::Null),
+    let (exceeded, codexs) = (json!("budget_exceeded"), json!("usage_limit_reached"));
+    for (path, body, status, kind, code) in [
+        ("/v1/chat/completions", request(), 402, &exceeded, &exceeded),
+        ("/v1/responses", json!({"model": "gpt-x", "input": prompt()}), 429, &codexs, &exceeded),
+        ("/v1/messages", anthropic::request("sonnet"), 402, &exceeded, &Value::Null),
     ] {
         let refused = gw.post(path).bearer(&key).json(&body).send().await.expect(status);
         let headers = ["x-should-retry", "x-fleetgate-reason", "retry-after"].map(|name| refused.header(name));
         assert_eq!(headers, ["false", "budget_exceeded", ""], "{path}");
         let error = &refused.json()["error"];
-        assert_eq!((&error["type"], &error["code"]), (&json!("budget_exceeded"), &code), "{path}");
+        assert_eq!((&error["type"], &error["code"]), (kind, code), "{path}");
         let message = error["message"].as_str().unwrap_or_default();
+        assert_eq!(refused.header("x-codex-promo-message"), if status == 429 { message } else { "" }, "{path}");
         let opening = format!("Budget has been exceeded! Key=vk-mac (sk-...{}) Current cost: ", &key[key.len() - 4..]);
         assert!(message.starts_with(&opening), "{path}: {message}");
         for said in ["Max budget: 0.0007.", "The budget is for 30d and resets at", "/key/update"] {
