@@ -26,6 +26,11 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// LiteLLM's word for it; programs look for it.
 const BUDGET_EXCEEDED: &str = "budget_exceeded";
 
+/// The `type` with status 429 for which Codex stops at once and shows a text of the server's, which it takes from
+/// [`CODEX_MESSAGE`]. For `insufficient_quota` it stops too and shows its own, "Check your plan and billing details" (0.169, tried).
+const CODEX_LIMIT: &str = "usage_limit_reached";
+const CODEX_MESSAGE: HeaderName = HeaderName::from_static("x-codex-promo-message");
+
 /// Everything that can be said instead of an answer.
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
@@ -198,13 +203,21 @@ impl Refusal {
     }
 
     /// OpenAI's `code`, where it is not the status.
-    fn code(&self, status: StatusCode) -> Option<&'static str> {
+    fn code(&self, status: StatusCode, stops_codex: bool) -> Option<&'static str> {
         match self {
-            // Codex stops at once for this code and this status, and for nothing else.
-            Self::Budget { .. } if status == StatusCode::TOO_MANY_REQUESTS => Some("insufficient_quota"),
+            // OpenAI's own word for a 429 that no waiting mends.
+            Self::Budget { .. } if status == StatusCode::TOO_MANY_REQUESTS && !stops_codex => {
+                Some("insufficient_quota")
+            }
             Self::Budget { .. } => Some(BUDGET_EXCEEDED),
             _ => None,
         }
+    }
+
+    /// Whether the answer is the one that makes Codex stop and show why.
+    fn stops_codex(&self, dialect: Dialect, status: StatusCode) -> bool {
+        let is_budget = matches!(self, Self::Budget { .. });
+        is_budget && dialect == Dialect::Responses && status == StatusCode::TOO_MANY_REQUESTS
     }
 
     /// Figures for programs.
@@ -225,10 +238,11 @@ impl Refusal {
     pub fn answer(&self, dialect: Dialect) -> Answer {
         let (status, kind) = (self.status(dialect), self.kind());
         let (message, details) = (self.to_string(), self.details());
+        let stops_codex = self.stops_codex(dialect, status);
         let body = ErrorBody {
             status: status.as_u16(),
-            kind: &kind,
-            code: self.code(status),
+            kind: if stops_codex { CODEX_LIMIT } else { &kind },
+            code: self.code(status, stops_codex),
             details: details.as_ref(),
             param: self.param(),
             message: &message,
@@ -239,6 +253,9 @@ impl Refusal {
         if status.is_client_error() && !matches!(self, Self::Rate(_)) {
             // The same request would be refused again: Claude Code and the SDKs would try up to ten times.
             set(headers, names::SHOULD_RETRY, "false");
+        }
+        if stops_codex {
+            set(headers, CODEX_MESSAGE, &message);
         }
         match self {
             // Without this header programs would not send the credentials they have.

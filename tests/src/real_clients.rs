@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::binaries::{target, workspace};
+use crate::gateway::{Gateway, MASTER_KEY};
 
 /// Python's SDKs: the interpreter that has them.
 ///
@@ -46,6 +47,16 @@ pub fn node() -> Option<PathBuf> {
 #[must_use]
 pub fn script(name: &str) -> PathBuf {
     workspace().join("tests/clients").join(name)
+}
+
+/// How many calls a gateway's budgets have refused.
+///
+/// # Panics
+/// When it cannot be asked.
+pub async fn refusals(gateway: &Gateway) -> u64 {
+    let page = gateway.get("/metrics").bearer(MASTER_KEY).send().await.expect(200).text();
+    let samples = page.lines().filter(|line| line.starts_with("fleetgate_budget_refusals_total{"));
+    samples.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
 }
 
 /// Runs the commands unless they have been run for these pins. Tests of other processes wait meanwhile.

@@ -3,14 +3,14 @@
 #![allow(clippy::expect_used, reason = "a broken expectation is a failed test")]
 
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Output, Stdio};
 use std::time::Duration;
 
 use fleetgate_tests::binaries::workspace;
-use fleetgate_tests::real_clients::node;
+use fleetgate_tests::real_clients::{node, refusals};
 use fleetgate_tests::{Gateway, Sidecar, Upstream};
 use fleetgate_wire::row::Row;
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::process::Command;
 
@@ -25,10 +25,19 @@ struct Desk {
 
 /// `None` where the programs cannot be installed.
 async fn desk() -> Option<Desk> {
+    desk_with(json!({"key_alias": "vk-mac", "host": "mac"})).await
+}
+
+/// The same with a key of these fields. A token costs a dollar a million.
+async fn desk_with(fields: Value) -> Option<Desk> {
     let programs = node()?.join("node_modules/.bin");
-    let mock = |name: &str| json!({"model_name": name, "litellm_params": {"model": format!("mock/{name}")}});
+    let mock = |name: &str| {
+        let model = format!("mock/{name}");
+        let params = json!({"model": model, "input_cost_per_token": 1e-6, "output_cost_per_token": 1e-6});
+        json!({"model_name": name, "litellm_params": params})
+    };
     let gateway = Gateway::start(|c| c.entry(mock("glm")).entry(mock("claude-*")).entry(mock("gpt-*"))).await;
-    let key = gateway.key(&json!({"key_alias": "vk-mac", "host": "mac"})).await;
+    let key = gateway.key(&fields).await;
     let sidecar = Sidecar::for_host("mac").gateway(&gateway).key(&key).start().await;
     let home = TempDir::new().expect("a temporary directory");
     Some(Desk { gateway, sidecar, trap: Upstream::start().await, programs, home })
@@ -46,7 +55,24 @@ impl Desk {
         rows.remove(0)
     }
 
+    /// Types a line for which there is no money; what it showed. However often the program asked, the gateway counted.
+    async fn is_stopped(&self, line: &str) {
+        let output = self.run(line).await;
+        let said = [output.stdout, output.stderr].map(|said| String::from_utf8_lossy(&said).into_owned()).concat();
+        assert!(said.contains("Budget has been exceeded! Key=vk-spent"), "{line}: {said}");
+        let refused = refusals(&self.gateway).await;
+        assert_eq!(refused, 1, "{line} asked {refused} times: {said}");
+        assert!(self.gateway.rows().await.is_empty() && self.trap.requests().is_empty());
+    }
+
     async fn output(&self, line: &str) -> String {
+        let output = self.run(line).await;
+        let (said, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "{line}: {said}{errors}");
+        said.into_owned()
+    }
+
+    async fn run(&self, line: &str) -> Output {
         const ENOUGH: Duration = Duration::from_secs(90);
         let block = workspace().join("shell/fleetgate.sh");
         let mut bash = Command::new("bash");
@@ -57,10 +83,7 @@ impl Desk {
             bash.env(name, self.trap.origin());
         }
         bash.stdin(Stdio::null()).current_dir(self.home.path()).kill_on_drop(true);
-        let output = tokio::time::timeout(ENOUGH, bash.output()).await.expect("it ends").expect("bash starts");
-        let (said, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        assert!(output.status.success(), "{line}: {said}{errors}");
-        said.into_owned()
+        tokio::time::timeout(ENOUGH, bash.output()).await.expect("it ends").expect("bash starts")
     }
 
     fn path(&self) -> std::ffi::OsString {
@@ -106,4 +129,21 @@ async fn codex_fleet_speaks_responses_to_nobody_but_the_sidecar() {
     let Some(desk) = desk().await else { return };
     let row = desk.type_in("codex-fleet exec --skip-git-repo-check -m gpt-5.1-codex hi").await;
     assert_row(&row, "codex-fleet", "responses", "gpt-5.1-codex");
+}
+
+/// A key of which nothing is left.
+fn spent() -> Value {
+    json!({"key_alias": "vk-spent", "host": "mac", "max_budget": 0})
+}
+
+#[tokio::test]
+async fn claude_code_asks_once_for_what_its_budget_cannot_pay_and_shows_why() {
+    let Some(desk) = desk_with(spent()).await else { return };
+    desk.is_stopped("claude-glm -p 'say hi'").await;
+}
+
+#[tokio::test]
+async fn codex_asks_once_for_what_its_budget_cannot_pay_and_shows_why() {
+    let Some(desk) = desk_with(spent()).await else { return };
+    desk.is_stopped("codex-fleet exec --skip-git-repo-check -m gpt-5.1-codex hi").await;
 }

@@ -38,7 +38,7 @@ async fn a_stream_passes_byte_for_byte_and_is_metered_from_its_last_event() {
 }
 
 #[tokio::test]
-async fn a_stream_without_its_last_event_has_no_usage_made_up() {
+async fn a_stream_without_its_last_event_has_an_estimate_that_says_so() {
     let upstream = Upstream::start().await;
     let (gw, key) = gateway(&upstream).await;
     let whole = events("gpt-real", "Hello");
@@ -46,8 +46,11 @@ async fn a_stream_without_its_last_event_has_no_usage_made_up() {
     let answer = gw.post("/v1/responses").bearer(&key).json(&stream_request("gpt-x")).send().await;
     assert!(!answer.whole);
     let row = gw.only_row().await;
-    assert_eq!((row.status.as_str(), row.usage_source.as_str()), ("upstream_cut", "none"));
-    assert_eq!(row.cost_nanousd, None);
+    assert_eq!((row.status.as_str(), row.usage_source.as_str()), ("upstream_cut", "estimated"));
+    // Four bytes a token: the request's own bytes, and "Hello".
+    let prompt = stream_request("gpt-x").to_string().len().div_ceil(4) as u64;
+    assert_eq!((row.input_tokens, row.output_tokens), (Some(prompt), Some(2)));
+    assert_eq!((row.cost_nanousd, row.price_source.as_str()), (None, "unpriced"), "gpt-real has no price");
 }
 
 #[tokio::test]

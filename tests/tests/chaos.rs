@@ -3,6 +3,9 @@
 //!
 //! `FLEETGATE_CHAOS_KILLS` sets how often the gateway is killed (300).
 
+#![allow(clippy::expect_used, reason = "a broken expectation is a failed test")]
+#![allow(clippy::print_stdout, reason = "the figures are what these tests are for")]
+
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

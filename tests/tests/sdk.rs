@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use fleetgate_tests::real_clients::{node, python, script};
+use fleetgate_tests::real_clients::{node, python, refusals, script};
 use fleetgate_tests::upstream::PROVIDER_KEY;
 use fleetgate_tests::{Gateway, Sidecar, Upstream};
 use serde_json::{Value, json};
@@ -23,6 +23,11 @@ struct Fleet {
 }
 
 async fn fleet() -> Fleet {
+    fleet_with(json!({"key_alias": "vk-mac", "host": "mac"})).await
+}
+
+/// The same with a key of these fields.
+async fn fleet_with(fields: Value) -> Fleet {
     let upstream = Upstream::start().await;
     let gateway = Gateway::start(|c| {
         c.deployment("gpt-x", "openai/gpt-4.1-mini", &upstream, &json!({}))
@@ -30,7 +35,7 @@ async fn fleet() -> Fleet {
             .deployment("claude-*", "anthropic/claude-*", &upstream, &json!({}))
     })
     .await;
-    let key = gateway.key(&json!({"key_alias": "vk-mac", "host": "mac"})).await;
+    let key = gateway.key(&fields).await;
     let sidecar = Sidecar::for_host("mac").gateway(&gateway).key(&key).start().await;
     Fleet { upstream, gateway, sidecar, home: TempDir::new().expect("a temporary directory") }
 }
@@ -116,6 +121,38 @@ async fn anthropics_python_sdk() {
     let mut command = fleet.client(&python);
     command.arg(script("anthropic_sdk.py"));
     anthropic_sdk(command, &fleet).await;
+}
+
+/// Each of the script's calls is refused once, and shows why.
+async fn spent(command: Command, fleet: &Fleet) {
+    let seen = json_output(command).await;
+    for (name, status) in [("chat", 402), ("response", 429), ("message", 402)] {
+        let message = seen[name]["message"].as_str().unwrap_or_default();
+        assert!(message.contains("Budget has been exceeded! Key=vk-spent"), "{name}: {seen}");
+        assert_eq!(seen[name]["status"], status, "{name}: {seen}");
+    }
+    assert_eq!(refusals(&fleet.gateway).await, 3, "nobody asks again");
+    assert!(fleet.upstream.requests().is_empty());
+}
+
+fn nothing_left() -> Value {
+    json!({"key_alias": "vk-spent", "host": "mac", "max_budget": 0})
+}
+
+#[tokio::test]
+async fn python_sdks_ask_once_for_what_their_budget_cannot_pay_and_show_why() {
+    let Some(python) = python() else { return };
+    let fleet = fleet_with(nothing_left()).await;
+    let mut command = fleet.client(&python);
+    command.arg(script("spent.py"));
+    spent(command, &fleet).await;
+}
+
+#[tokio::test]
+async fn node_sdks_ask_once_for_what_their_budget_cannot_pay_and_show_why() {
+    let Some(prefix) = node() else { return };
+    let fleet = fleet_with(nothing_left()).await;
+    spent(node_script(&fleet, &prefix, "spent.mjs"), &fleet).await;
 }
 
 /// Node finds packages beside the script, so the script is copied to them.
