@@ -1,16 +1,21 @@
 //! [`Entry`] to a durable row: into the journal at once, into the database behind the callers' backs, nothing dropped.
 
 mod applier;
+mod dimension;
 mod entities;
 mod entry;
 mod journal;
 mod keys;
+mod past_call;
 mod query;
 mod record;
+mod reprice;
 mod rollup;
 mod slot;
+mod spend;
 mod sqlite;
 mod store;
+mod sums;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -24,11 +29,16 @@ use store::Store;
 
 use crate::config::Durability;
 
+pub use dimension::{Dimension, DimensionError};
 pub use entities::Totals;
 pub use entry::{Entry, Kind, Status};
+pub use journal::scan_journal;
+pub use past_call::PastCall;
 pub use query::{BucketSpend, DaySpend, Filter, KeySpend};
 pub use record::Record;
+pub use reprice::Repricing;
 pub use slot::{Receipt, Slot};
+pub use spend::{Span, Spend};
 
 /// Bytes of rows that may wait for a database that is there. More of them hold calls back.
 const MOST_WAITING: u64 = 64 << 20;

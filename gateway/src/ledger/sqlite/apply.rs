@@ -101,18 +101,24 @@ impl Sqlite {
                 }
             }
         }
-        let sums: Vec<_> = rollup.iter().collect();
-        for (power, piece) in pieces(&sums) {
-            let mut add = sqlx::query(ADDITIONS[power].as_str());
-            for (scope, bucket, sum) in piece {
-                add = add.bind(*scope).bind(bucket).bind(sum.cost_nanousd).bind(sum.held_nanousd).bind(sum.calls);
-            }
-            add.execute(&mut *transaction).await?;
-        }
+        add_up(&rollup, &mut transaction).await?;
         transaction.commit().await?;
         done();
         Ok(())
     }
+}
+
+/// Adds to the sums.
+pub(super) async fn add_up(rollup: &Rollup, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    let sums: Vec<_> = rollup.iter().collect();
+    for (power, piece) in pieces(&sums) {
+        let mut add = sqlx::query(ADDITIONS[power].as_str());
+        for (scope, bucket, sum) in piece {
+            add = add.bind(*scope).bind(bucket).bind(sum.cost_nanousd).bind(sum.held_nanousd).bind(sum.calls);
+        }
+        add.execute(&mut *connection).await?;
+    }
+    Ok(())
 }
 
 fn insert_statement(rows: usize) -> String {
