@@ -130,6 +130,8 @@ pub(crate) async fn boot(config: Config) -> Result<Booted, BootError> {
         directory: Arc::clone(&directory),
         ledger: ledger.clone(),
         models: Arc::clone(&router),
+        pricer: Arc::clone(&pricer),
+        repriced: Changed(Box::new(|| ())),
         settings: config.settings.clone(),
         metrics: Arc::clone(&metrics),
         metrics_open: config.metrics_open,
