@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use fleetgate_wire::header as names;
+use fleetgate_wire::money::NanoDollars;
 use http::{HeaderMap, HeaderName, StatusCode, header, request};
 use jiff::Timestamp;
 use uuid::Uuid;
@@ -27,6 +28,9 @@ use fleetgate_wire::usage::{Usage, UsageSource};
 
 /// The most tokens that the budgets let the answer have, where that is not what was asked for.
 const OUTPUT_LIMIT: HeaderName = HeaderName::from_static("x-fleetgate-output-limit");
+
+/// A million dollars.
+const MOST_PLAUSIBLE: NanoDollars = NanoDollars(1_000_000_000_000_000);
 
 /// An attempt under way. Dropped without an end, it writes the row of a client that went away.
 pub(crate) struct Attempt {
@@ -218,6 +222,8 @@ impl Attempt {
             return Cost::FREE;
         }
         let cost = self.gateway.pricer.price(&self.choice.deployment, &entry.provider, &entry.model, reading);
+        // What no answer can cost is no price: believed, it would break every sum that it is in.
+        let cost = if cost.amount > Some(MOST_PLAUSIBLE) { Cost::UNPRICED } else { cost };
         if self.is_mock && cost.amount.is_none() { Cost::FREE } else { cost }
     }
 }

@@ -129,6 +129,7 @@ pub(crate) async fn boot(config: Config) -> Result<Booted, BootError> {
     let address = listeners.first().map(|listener| listener.address().to_string()).unwrap_or_default();
     ledger.share(engines, config.lease_ttl, address).await;
     tokio::spawn(load_budgets(budgets.clone(), ledger.clone(), config.counts_unknown));
+    let repriced = budgets.clone();
     let admin = admin::router(Admin {
         changed: Changed(Box::new(move || book.refresh())),
         budgets: budgets.clone(),
@@ -136,6 +137,8 @@ pub(crate) async fn boot(config: Config) -> Result<Booted, BootError> {
         directory: Arc::clone(&directory),
         ledger: ledger.clone(),
         models: Arc::clone(&router),
+        pricer: Arc::clone(&pricer),
+        repriced: Changed(Box::new(move || repriced.reload())),
         settings: config.settings.clone(),
         metrics: Arc::clone(&metrics),
         metrics_open: config.metrics_open,

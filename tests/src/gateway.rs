@@ -175,6 +175,20 @@ impl Gateway {
         self.running = program(&self.config, self.dir.path()).serve(&self.dir.path().join("gateway.log")).await;
     }
 
+    /// Starts it again with other models, and all else as it was.
+    pub async fn restart_with_models(&mut self, build: impl FnOnce(Config) -> Config) {
+        self.config = build(Config { models: Vec::new(), ..self.config.clone() });
+        self.restart().await;
+    }
+
+    /// Runs `fleetgate` with these arguments as the administrator.
+    pub async fn fleetgate(&self, arguments: &[&str]) -> Finished {
+        let names = [("FLEETGATE_GATEWAY", self.url()), ("FLEETGATE_ADMIN_KEY", MASTER_KEY.to_owned())];
+        let names = names.map(|(name, value)| (name.to_owned(), value));
+        let arguments = arguments.iter().copied();
+        Program::new("fleetgate", self.dir()).args(arguments).envs(&BTreeMap::from(names)).run().await
+    }
+
     /// Where it listens.
     #[must_use]
     pub fn address(&self) -> SocketAddr {

@@ -15,6 +15,7 @@ pub mod period;
 pub mod port_owner;
 pub mod row;
 pub mod scope;
+pub mod spend;
 pub mod tunnel;
 pub mod usage;
 pub mod virtual_key;

@@ -16,11 +16,16 @@ mod limits;
 mod logs;
 mod metrics;
 mod models;
+mod moment;
 mod order;
+mod reprice;
+mod served;
 mod spend;
+mod sums;
 mod tags;
 mod teams;
 mod totals;
+mod unpriced;
 mod users;
 
 use std::fmt;
@@ -41,6 +46,7 @@ use crate::auth::{Directory, Keyring};
 use crate::config::Setting;
 use crate::ledger::Ledger;
 use crate::metrics::Metrics;
+use crate::price::Pricer;
 use crate::respond::Refusal;
 use crate::route::Router as Models;
 
@@ -55,6 +61,10 @@ pub struct Admin {
     pub ledger: Ledger,
     /// The models.
     pub models: Arc<Models>,
+    /// Today's prices.
+    pub pricer: Arc<Pricer>,
+    /// Called after old rows were priced anew: sums that were read before are out of date.
+    pub repriced: Changed,
     /// The live settings.
     pub settings: Vec<Setting>,
     /// What was counted.
@@ -121,6 +131,9 @@ pub fn router(admin: Admin) -> Router {
         .route("/global/spend/models", get(totals::recent_models))
         .route("/api/logs", get(logs::list))
         .route("/api/budgets", get(budget_levels::list))
+        .route("/api/spend", get(sums::show))
+        .route("/api/spend/unpriced", get(unpriced::list))
+        .route("/api/spend/reprice", post(reprice::reprice))
         .route("/api/config", get(config::show))
         .route("/v1/models", get(models::list))
         .route("/models", get(models::list))

@@ -1,19 +1,24 @@
 //! [`Entry`] to a durable row: into the journal at once, into the database behind the callers' backs, nothing dropped.
 
 mod applier;
+mod dimension;
 mod entities;
 mod entry;
 mod journal;
 mod keys;
+mod past_call;
 mod postgres;
 mod query;
 mod record;
 mod remembered;
+mod reprice;
 mod rollup;
 mod share;
 mod slot;
+mod spend;
 mod sqlite;
 mod store;
+mod sums;
 mod transfer;
 
 use std::path::{Path, PathBuf};
@@ -32,13 +37,18 @@ use tokio::task::JoinHandle;
 
 use crate::config::{Database, Durability, PostgresUrl};
 
+pub use dimension::{Dimension, DimensionError};
 pub use entities::Totals;
 pub use entry::{Entry, Kind, Status};
+pub use journal::scan_journal;
+pub use past_call::PastCall;
 pub use postgres::{Change, IdentityError, Leasable, Return, Share, Wish};
 pub use query::{Bill, BucketSpend, DaySpend, Filter, KeySpend};
 pub use record::Record;
+pub use reprice::Repricing;
 pub use share::{LeasedBudgets, LeasedRates};
 pub use slot::{Receipt, Slot};
+pub use spend::{Span, Spend};
 pub use transfer::{Tally, Transferred, transfer};
 
 /// Bytes of rows that may wait for a database that is there. More of them hold calls back.

@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::rollup::Charged;
+
 /// One row. Texts are borrowed from the entry that it was made of, or from the journal's bytes.
 ///
 /// The journal keeps it in postcard's form, which knows fields by their order alone: a change of this struct is a new
@@ -105,6 +107,23 @@ impl Record<'_> {
     #[must_use]
     pub fn id_text(&self) -> String {
         Uuid::from_u128(self.id).to_string()
+    }
+
+    /// Whom it is charged to.
+    pub(super) fn charged(&self) -> Charged<'_> {
+        Charged {
+            key_hash: self.key_hash,
+            host: self.host,
+            workload: self.workload,
+            model_requested: self.model_requested,
+            provider: self.provider,
+            deployment_id: self.deployment_id,
+            user_id: self.user_id,
+            team_id: self.team_id,
+            customer: self.customer,
+            tags: &self.tags,
+            started_at: self.started_at,
+        }
     }
 
     /// The caller's tags as JSON; `None` when there are none.

@@ -19,6 +19,25 @@ pub(super) struct Sum {
     pub(super) calls: i64,
 }
 
+impl Sum {
+    /// One call: its cost, or what is held for it while that is not known.
+    pub(super) fn of_call(cost_nanousd: Option<i64>, reserved_nanousd: Option<i64>) -> Self {
+        match cost_nanousd {
+            Some(cost_nanousd) => Self { cost_nanousd, held_nanousd: 0, calls: 1 },
+            None => Self { cost_nanousd: 0, held_nanousd: reserved_nanousd.unwrap_or(0), calls: 1 },
+        }
+    }
+
+    /// What must be added to `other` to make it this.
+    pub(super) fn less(self, other: Self) -> Self {
+        Self {
+            cost_nanousd: self.cost_nanousd.saturating_sub(other.cost_nanousd),
+            held_nanousd: self.held_nanousd.saturating_sub(other.held_nanousd),
+            calls: self.calls - other.calls,
+        }
+    }
+}
+
 /// Sums by scope and bucket.
 #[derive(Debug, Default)]
 pub(super) struct Rollup {
@@ -26,25 +45,43 @@ pub(super) struct Rollup {
     scope: String,
 }
 
+/// Whom a call is charged to, and when: what its scopes are made of.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Charged<'a> {
+    pub(super) key_hash: &'a str,
+    pub(super) host: &'a str,
+    pub(super) workload: &'a str,
+    pub(super) model_requested: &'a str,
+    pub(super) provider: &'a str,
+    pub(super) deployment_id: &'a str,
+    pub(super) user_id: Option<&'a str>,
+    pub(super) team_id: Option<&'a str>,
+    pub(super) customer: Option<&'a str>,
+    pub(super) tags: &'a [&'a str],
+    /// Microseconds since 1970.
+    pub(super) started_at: i64,
+}
+
 impl Rollup {
     /// Adds a row to the sums of all scopes that it counts in.
     pub(super) fn add(&mut self, record: &Record<'_>) {
-        if record.kind != "call" {
-            return;
+        if record.kind == "call" {
+            self.change(&record.charged(), Sum::of_call(record.cost_nanousd, record.reserved_nanousd));
         }
-        let bucket = record.started_at.div_euclid(BUCKET_SECONDS * 1_000_000);
-        let (cost, held) = cost_and_held(record);
-        let mut scope = std::mem::take(&mut self.scope);
-        each_scope(record, &mut scope, |scope| self.count(scope, bucket, cost, held));
-        self.scope = scope;
     }
 
-    fn count(&mut self, scope: &str, bucket: i64, cost: i64, held: i64) {
-        // Looked up by a borrowed pair there would be no copy for a scope that is there already; HashMap has no such look-up.
-        let sum = self.sums.entry((scope.to_owned(), bucket)).or_default();
-        sum.cost_nanousd = sum.cost_nanousd.saturating_add(cost);
-        sum.held_nanousd = sum.held_nanousd.saturating_add(held);
-        sum.calls += 1;
+    /// Changes the sums of all scopes that a call counts in.
+    pub(super) fn change(&mut self, charged: &Charged<'_>, more: Sum) {
+        let bucket = charged.started_at.div_euclid(BUCKET_SECONDS * 1_000_000);
+        let mut scope = std::mem::take(&mut self.scope);
+        each_scope(charged, &mut scope, |scope| {
+            // Looked up by a borrowed pair there would be no copy for a scope that is there already; HashMap has no such look-up.
+            let sum = self.sums.entry((scope.to_owned(), bucket)).or_default();
+            sum.cost_nanousd = sum.cost_nanousd.saturating_add(more.cost_nanousd);
+            sum.held_nanousd = sum.held_nanousd.saturating_add(more.held_nanousd);
+            sum.calls += more.calls;
+        });
+        self.scope = scope;
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (&str, i64, Sum)> {
@@ -52,31 +89,20 @@ impl Rollup {
     }
 }
 
-/// What a call is known to have cost, and what was reserved for it if nobody knows.
-pub(super) fn cost_and_held(record: &Record<'_>) -> (i64, i64) {
-    match record.cost_nanousd {
-        Some(cost) => (cost, 0),
-        None => (0, record.reserved_nanousd.unwrap_or(0)),
-    }
-}
-
 /// Names each scope that a call counts in. `buffer` is where their names are written.
-pub(super) fn each_scope(record: &Record<'_>, buffer: &mut String, mut see: impl FnMut(&str)) {
-    if record.kind != "call" {
-        return;
-    }
+pub(super) fn each_scope(charged: &Charged<'_>, buffer: &mut String, mut see: impl FnMut(&str)) {
     let one = [
         ("global", "all"),
-        ("key", record.key_hash),
-        ("host", record.host),
-        ("workload", record.workload),
-        ("model", record.model_requested),
-        ("provider", record.provider),
-        ("deployment", record.deployment_id),
+        ("key", charged.key_hash),
+        ("host", charged.host),
+        ("workload", charged.workload),
+        ("model", charged.model_requested),
+        ("provider", charged.provider),
+        ("deployment", charged.deployment_id),
     ];
-    let optional = [("user", record.user_id), ("team", record.team_id), ("customer", record.customer)];
+    let optional = [("user", charged.user_id), ("team", charged.team_id), ("customer", charged.customer)];
     let optional = optional.into_iter().filter_map(|(kind, id)| Some((kind, id?)));
-    let tags = record.tags.iter().map(|tag| ("tag", *tag));
+    let tags = charged.tags.iter().map(|tag| ("tag", *tag));
     for (kind, id) in one.into_iter().chain(optional).chain(tags) {
         buffer.clear();
         // Writing to a String cannot fail.
@@ -84,6 +110,6 @@ pub(super) fn each_scope(record: &Record<'_>, buffer: &mut String, mut see: impl
         see(buffer);
     }
     buffer.clear();
-    let _ = write!(buffer, "key_model:{}/{}", record.key_hash, record.model_requested);
+    let _ = write!(buffer, "key_model:{}/{}", charged.key_hash, charged.model_requested);
     see(buffer);
 }

@@ -4,12 +4,17 @@ use std::fmt;
 use std::sync::Arc;
 
 use fleetgate_wire::row::Row;
+use fleetgate_wire::spend::{Group, Sums, UnpricedModel};
 use jiff::Timestamp;
 
+use super::dimension::Dimension;
 use super::keys::KeyChange;
+use super::past_call::{PastCall, Place};
 use super::postgres::Postgres;
 use super::query::{BucketSpend, DaySpend, Filter, KeySpend};
 use super::record::Record;
+use super::reprice::{Correction, Repricing};
+use super::spend::Span;
 use super::sqlite::Sqlite;
 use super::transfer::{Line, Stored};
 
@@ -47,6 +52,46 @@ impl Store {
         match self {
             Self::Sqlite(sqlite) => sqlite.spend_by_day(since, until).await,
             Self::Postgres(postgres) => postgres.spend_by_day(since, until).await,
+        }
+    }
+
+    pub(super) async fn spend(&self, by: &[Dimension], span: Span) -> Result<(Vec<Group>, Sums), sqlx::Error> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.spend(by, span).await,
+            Self::Postgres(postgres) => postgres.spend(by, span).await,
+        }
+    }
+
+    pub(super) async fn unpriced(&self, span: Span) -> Result<Vec<UnpricedModel>, sqlx::Error> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.unpriced(span).await,
+            Self::Postgres(postgres) => postgres.unpriced(span).await,
+        }
+    }
+
+    /// The next rows that may be priced anew, behind a place, in order.
+    pub(super) async fn past_calls(
+        &self,
+        wanted: &Repricing,
+        behind: &Place,
+        most: usize,
+    ) -> Result<Vec<(Place, Option<PastCall>)>, sqlx::Error> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.past_calls(wanted, behind, most).await,
+            Self::Postgres(postgres) => postgres.past_calls(wanted, behind, most).await,
+        }
+    }
+
+    /// Gives rows their new cost and the sums the difference, in one transaction. Gives back what took hold: a row whose cost is
+    /// not what it was when it was read stays as it is.
+    pub(super) async fn correct(
+        &self,
+        corrections: Vec<Correction>,
+        at: Timestamp,
+    ) -> Result<Vec<Correction>, sqlx::Error> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.correct(corrections, at).await,
+            Self::Postgres(postgres) => postgres.correct(corrections, at).await,
         }
     }
 

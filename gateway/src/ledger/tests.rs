@@ -14,6 +14,8 @@ use super::*;
 use crate::auth::{Caller, CallerHost, CallerKey};
 use crate::price::{Cost, PriceSource};
 
+mod spend;
+
 struct World {
     ledger: Ledger,
     path: PathBuf,

@@ -2,6 +2,7 @@
 
 mod keys;
 mod logs;
+mod spend;
 
 use bytes::Bytes;
 use fleetgate_wire::{ExposeSecret, SecretString};
@@ -13,6 +14,7 @@ use serde::de::DeserializeOwned;
 
 pub use keys::{KeyInfo, NewKey};
 pub use logs::{LogFilter, Logs};
+pub use spend::{Reprice, Spend, Times};
 
 use crate::forward::{self, Failure, GatewayUrl};
 

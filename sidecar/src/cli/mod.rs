@@ -2,7 +2,9 @@
 
 mod keys;
 mod logs;
+mod reprice;
 mod sidecar;
+mod spend;
 mod table;
 mod wait;
 mod whoami;
@@ -43,6 +45,8 @@ enum Command {
     Keys(keys::KeysArgs),
     /// Show rows of the ledger
     Logs(logs::LogsArgs),
+    /// Show who spent how much, and price old calls anew
+    Spend(spend::SpendArgs),
 }
 
 /// The gateway and who may administer it.
@@ -139,6 +143,7 @@ pub fn run(cli: Cli) -> Result<(), CliError> {
             Command::Wait(args) => wait::run(&args).await,
             Command::Keys(args) => keys::run(args).await,
             Command::Logs(args) => logs::run(args).await,
+            Command::Spend(args) => spend::run(args).await,
         }
     });
     // Whatever still runs (a tunnel past its time, a name look-up) must not hold up the end.

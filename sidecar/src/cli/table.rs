@@ -2,33 +2,33 @@
 
 use std::fmt;
 
-/// A table with N columns.
+/// Lines of cells below their heads.
 #[derive(Debug)]
-pub(super) struct Table<const N: usize> {
-    lines: Vec<[String; N]>,
+pub(super) struct Table {
+    lines: Vec<Vec<String>>,
 }
 
-impl<const N: usize> Table<N> {
-    pub(super) fn new(heads: [&str; N]) -> Self {
-        Self { lines: vec![heads.map(str::to_owned)] }
+impl Table {
+    pub(super) fn new<'a>(heads: impl IntoIterator<Item = &'a str>) -> Self {
+        Self { lines: vec![heads.into_iter().map(str::to_owned).collect()] }
     }
 
-    /// Control characters are shown as `?`: a row may hold what a stranger sent.
-    pub(super) fn push(&mut self, cells: [String; N]) {
-        self.lines.push(cells.map(|cell| cell.replace(char::is_control, "?")));
+    /// A cell for each head. Control characters are shown as `?`: a row may hold what a stranger sent.
+    pub(super) fn push(&mut self, cells: impl IntoIterator<Item = String>) {
+        self.lines.push(cells.into_iter().map(|cell| cell.replace(char::is_control, "?")).collect());
     }
 }
 
-impl<const N: usize> fmt::Display for Table<N> {
+impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut widths = [0; N];
+        let mut widths = vec![0; self.lines.iter().map(Vec::len).max().unwrap_or_default()];
         for line in &self.lines {
             for (width, cell) in widths.iter_mut().zip(line) {
                 *width = (*width).max(cell.chars().count());
             }
         }
         for line in &self.lines {
-            let padded = line.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}"));
+            let padded = line.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
             writeln!(f, "{}", padded.collect::<Vec<_>>().join("  ").trim_end())?;
         }
         Ok(())

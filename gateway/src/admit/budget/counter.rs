@@ -116,6 +116,15 @@ impl Counter {
         at
     }
 
+    /// Has the figure read from the ledger again: its rows have got other prices. What was granted was within the cap by the
+    /// prices of its time.
+    pub(super) fn reload(&mut self, last_seq: u64) {
+        if self.lease.is_none() {
+            self.spent = Spent::nothing(self.rule.id.term);
+            self.loading = Some(Loading { after: last_seq, settled: Vec::new() });
+        }
+    }
+
     pub(super) fn spent(&self) -> i64 {
         self.spent.total()
     }

@@ -10,6 +10,7 @@ use tokio::sync::futures::Notified;
 use super::Budgets;
 use super::calendar::Term;
 use super::rule::RuleId;
+use super::state::State;
 
 /// A counter that needs its figure from the ledger. Calls that it concerns wait meanwhile.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +38,15 @@ impl Budgets {
             after: loading.after,
         });
         missing.collect()
+    }
+
+    /// Has every figure read from the ledger again, because its rows have got other prices. Calls wait meanwhile.
+    pub fn reload(&self) {
+        let mut state = self.lock();
+        let State { book, last_seq, .. } = &mut *state;
+        book.iter_mut().for_each(|counter| counter.reload(*last_seq));
+        drop(state);
+        self.signals().loads.notify_one();
     }
 
     /// Ends when some counter needs its figure, at once if that was so since this was awaited last.

@@ -76,6 +76,20 @@ pub(in crate::ledger) fn decode(bytes: &[u8]) -> Result<Option<Frame<'_>>, Unrea
     Ok(Some(Frame { kind, payload: &body[2..], size: HEAD + size }))
 }
 
+/// Reads the bytes of a journal's file as a start after a crash does: how many records stand in them, and where these end.
+///
+/// # Errors
+/// When a record has a form that this version does not know.
+pub fn scan_journal(bytes: &[u8]) -> Result<(usize, usize), String> {
+    let (mut records, mut end) = (0, 0);
+    while let Some(frame) = decode(&bytes[end..]).map_err(|error| error.to_string())? {
+        frame.record().map_err(|error| error.to_string())?;
+        records += 1;
+        end += frame.size;
+    }
+    Ok((records, end))
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

@@ -27,6 +27,7 @@ use tokio::sync::Notify;
 use super::record::Record;
 use crate::config::Durability;
 
+pub use frame::scan_journal;
 pub(super) use frame::{Kind, decode};
 pub(super) use segment::Segment;
 pub(super) use sync::Synced;

@@ -10,7 +10,7 @@ use sqlx::{Arguments, PgConnection};
 
 use super::{LONGEST, Postgres};
 use crate::ledger::record::Record;
-use crate::ledger::rollup::{Rollup, cost_and_held, each_scope};
+use crate::ledger::rollup::{Rollup, Sum, each_scope};
 
 /// The columns and the types of their arrays, in the order in which [`arguments`] has them.
 const COLUMNS: [(&str, &str); 40] = [
@@ -141,11 +141,12 @@ fn index(leases: &[Leased]) -> HashMap<&str, Vec<usize>> {
 }
 
 fn pay(record: &Record<'_>, leases: &[Leased], by_scope: &HashMap<&str, Vec<usize>>, paid: &mut [i64]) {
-    let (cost, held) = cost_and_held(record);
-    if by_scope.is_empty() || cost + held == 0 {
+    let sum = Sum::of_call(record.cost_nanousd, record.reserved_nanousd);
+    let (cost, held) = (sum.cost_nanousd, sum.held_nanousd);
+    if record.kind != "call" || by_scope.is_empty() || cost + held == 0 {
         return;
     }
-    each_scope(record, &mut String::new(), |scope| {
+    each_scope(&record.charged(), &mut String::new(), |scope| {
         for place in by_scope.get(scope).into_iter().flatten() {
             let lease = &leases[*place];
             if (lease.window_start..lease.window_end).contains(&record.started_at) {

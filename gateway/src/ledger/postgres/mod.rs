@@ -9,6 +9,7 @@ pub(super) mod lease;
 mod listen;
 mod member;
 mod query;
+mod spend;
 mod task;
 #[cfg(test)]
 mod tests;

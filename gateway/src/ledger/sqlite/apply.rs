@@ -108,7 +108,7 @@ impl Sqlite {
     }
 }
 
-/// Adds sums to those in the table.
+/// Adds to the sums.
 pub(super) async fn add_up(rollup: &Rollup, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
     let sums: Vec<_> = rollup.iter().collect();
     for (power, piece) in pieces(&sums) {

@@ -3,6 +3,8 @@
 mod apply;
 mod keys;
 mod query;
+mod reprice;
+mod spend;
 mod transfer;
 
 use std::fmt;

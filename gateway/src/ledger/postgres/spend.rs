@@ -1,0 +1,91 @@
+//! Rows summed up, and old rows by new prices.
+
+use fleetgate_wire::money::NanoDollars;
+use fleetgate_wire::spend::{Group, Sums, UnpricedModel};
+use jiff::Timestamp;
+
+use super::Postgres;
+use super::apply::add_up;
+use crate::ledger::dimension::Dimension;
+use crate::ledger::past_call::{self, PastCall, Place};
+use crate::ledger::reprice::{Correction, Repricing};
+use crate::ledger::rollup::Rollup;
+use crate::ledger::spend::Span;
+use crate::ledger::sums::{self, SqlDialect};
+
+const DIALECT: SqlDialect = SqlDialect {
+    hour: "to_char(timestamp 'epoch' + started_at * interval '1 microsecond', 'YYYY-MM-DD\"T\"HH24')",
+    day: "to_char(timestamp 'epoch' + started_at * interval '1 microsecond', 'YYYY-MM-DD')",
+    month: "to_char(timestamp 'epoch' + started_at * interval '1 microsecond', 'YYYY-MM')",
+    each_tag: " LEFT JOIN LATERAL jsonb_array_elements_text(entry.tags::jsonb) AS tagged(tag) ON true",
+    tag: "tagged.tag",
+};
+
+/// The first figure stays for ever. A row whose cost is not what it was when it was read has been priced by somebody else.
+const CORRECT: &str = "UPDATE entry SET \
+                       cost_before_nanousd = CASE WHEN repriced_at IS NULL THEN cost_nanousd ELSE cost_before_nanousd END, \
+                       cost_nanousd = $1, price_source = $2, price_name = $3, repriced_at = $4 \
+                       WHERE id = $5 AND cost_nanousd IS NOT DISTINCT FROM $6";
+
+impl Postgres {
+    /// The groups' sums and the sums of all.
+    pub(in crate::ledger) async fn spend(
+        &self,
+        by: &[Dimension],
+        span: Span,
+    ) -> Result<(Vec<Group>, Sums), sqlx::Error> {
+        let mut snapshot = self.pool().await?.begin().await?;
+        sqlx::query("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ").execute(&mut *snapshot).await?;
+        let total = sums::sum_up(&[], span, &DIALECT).build().fetch_one(&mut *snapshot).await?;
+        let total = sums::read_sums(&total, 0)?;
+        if by.is_empty() {
+            return Ok((Vec::new(), total));
+        }
+        let rows = sums::sum_up(by, span, &DIALECT).build().fetch_all(&mut *snapshot).await?;
+        Ok((rows.iter().map(|row| sums::read_group(row, by)).collect::<Result<_, _>>()?, total))
+    }
+
+    pub(in crate::ledger) async fn unpriced(&self, span: Span) -> Result<Vec<UnpricedModel>, sqlx::Error> {
+        let rows = sums::list_unpriced(span).build().fetch_all(self.pool().await?).await?;
+        rows.iter().map(sums::read_unpriced).collect()
+    }
+
+    /// The next rows behind a place, in order.
+    pub(in crate::ledger) async fn past_calls(
+        &self,
+        wanted: &Repricing,
+        behind: &Place,
+        most: usize,
+    ) -> Result<Vec<(Place, Option<PastCall>)>, sqlx::Error> {
+        let rows = past_call::list(wanted, behind, most).build().fetch_all(self.pool().await?).await?;
+        rows.iter().map(past_call::read).collect()
+    }
+
+    /// Gives rows their new cost and the sums the difference, in one transaction. Gives back what took hold. Leases stay as they
+    /// are: what was granted was within the cap by the prices of its time.
+    pub(in crate::ledger) async fn correct(
+        &self,
+        corrections: Vec<Correction>,
+        at: Timestamp,
+    ) -> Result<Vec<Correction>, sqlx::Error> {
+        let mut transaction = self.pool().await?.begin().await?;
+        let (mut rollup, mut done) = (Rollup::default(), Vec::with_capacity(corrections.len()));
+        for correction in corrections {
+            let (old, new) = (&correction.call.cost, &correction.cost);
+            let update = sqlx::query(CORRECT)
+                .bind(new.amount.map(|NanoDollars(nanos)| nanos))
+                .bind(new.source.word())
+                .bind(new.price_name.as_deref())
+                .bind(at.as_microsecond())
+                .bind(&correction.call.place.id)
+                .bind(old.amount.map(|NanoDollars(nanos)| nanos));
+            if update.execute(&mut *transaction).await?.rows_affected() == 1 {
+                correction.call.with_charged(|charged| rollup.change(charged, correction.difference()));
+                done.push(correction);
+            }
+        }
+        add_up(&rollup, &mut transaction).await?;
+        transaction.commit().await?;
+        Ok(done)
+    }
+}

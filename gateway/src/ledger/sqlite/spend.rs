@@ -1,0 +1,39 @@
+//! Rows summed up.
+
+use fleetgate_wire::spend::{Group, Sums, UnpricedModel};
+
+use super::Sqlite;
+use crate::ledger::dimension::Dimension;
+use crate::ledger::spend::Span;
+use crate::ledger::sums::{self, SqlDialect};
+
+const DIALECT: SqlDialect = SqlDialect {
+    hour: "strftime('%Y-%m-%dT%H', started_at / 1000000, 'unixepoch')",
+    day: "strftime('%Y-%m-%d', started_at / 1000000, 'unixepoch')",
+    month: "strftime('%Y-%m', started_at / 1000000, 'unixepoch')",
+    each_tag: " LEFT JOIN json_each(entry.tags) AS tagged ON true",
+    tag: "tagged.value",
+};
+
+impl Sqlite {
+    /// The groups' sums and the sums of all, of the same rows.
+    pub(in crate::ledger) async fn spend(
+        &self,
+        by: &[Dimension],
+        span: Span,
+    ) -> Result<(Vec<Group>, Sums), sqlx::Error> {
+        let mut snapshot = self.readers.begin().await?;
+        let total = sums::sum_up(&[], span, &DIALECT).build().fetch_one(&mut *snapshot).await?;
+        let total = sums::read_sums(&total, 0)?;
+        if by.is_empty() {
+            return Ok((Vec::new(), total));
+        }
+        let rows = sums::sum_up(by, span, &DIALECT).build().fetch_all(&mut *snapshot).await?;
+        Ok((rows.iter().map(|row| sums::read_group(row, by)).collect::<Result<_, _>>()?, total))
+    }
+
+    pub(in crate::ledger) async fn unpriced(&self, span: Span) -> Result<Vec<UnpricedModel>, sqlx::Error> {
+        let rows = sums::list_unpriced(span).build().fetch_all(&self.readers).await?;
+        rows.iter().map(sums::read_unpriced).collect()
+    }
+}
