@@ -55,13 +55,26 @@ async fn measure(provider: SocketAddr) {
     let params = json!({
         "model": "openai/gpt-4.1-mini", "api_base": format!("http://{provider}/v1"), "api_key": "provider-key",
     });
-    let gateway = Gateway::start(|c| c.entry(json!({"model_name": "gpt-x", "litellm_params": params}))).await;
-    let key = gateway.key(&json!({"key_alias": "bench", "host": "bench"})).await;
+    let entry = json!({"model_name": "gpt-x", "litellm_params": params});
+    let gateway = Gateway::start(|c| c.entry(entry.clone())).await;
+    // The same with rows that survive the loss of power, and with limits to be held.
+    let power = Gateway::start(|c| c.entry(entry.clone()).set("fleetgate", "durability", json!("power"))).await;
+    let limited = Gateway::start(|c| c.entry(entry)).await;
+    let text = "sk-key-of-the-benchmark-0123456789";
+    let key = json!({"key": text, "key_alias": "bench", "host": "bench"});
+    let limits =
+        json!({"key": text, "key_alias": "bench", "host": "bench", "max_budget": 1e6, "rpm_limit": 1_000_000_000});
+    for (gateway, key) in [(&gateway, &key), (&power, &key), (&limited, &limits)] {
+        gateway.key(key).await;
+    }
+    let key = text.to_owned();
     let alone = Sidecar::for_host("bench").gateway_url(&format!("http://{provider}")).key(&key).start().await;
     let before = Sidecar::for_host("bench").gateway(&gateway).key(&key).start().await;
     let targets = [
         Target { name: "floor", address: floor.address(), pids: vec![floor.pid()] },
         Target { name: "gateway", address: gateway.address(), pids: vec![gateway.pid()] },
+        Target { name: "gateway, limits", address: limited.address(), pids: vec![limited.pid()] },
+        Target { name: "gateway, power", address: power.address(), pids: vec![power.pid()] },
         Target { name: "sidecar", address: alone.address(), pids: vec![alone.pid()] },
         Target { name: "sidecar+gateway", address: before.address(), pids: vec![before.pid(), gateway.pid()] },
     ];
