@@ -1,5 +1,7 @@
 //! Several gateways on one PostgreSQL.
 
+#![allow(clippy::print_stdout, reason = "its figures are what it is for")]
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
