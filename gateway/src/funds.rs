@@ -3,12 +3,14 @@
 use fleetgate_wire::endpoint::Endpoint;
 use fleetgate_wire::money::NanoDollars;
 use jiff::Timestamp;
+use serde_json::{Map, Value};
 
 use crate::admit::Permit;
 use crate::admit::budget::estimate::{OutputAsk, PromptBound, exact, output_limit};
 use crate::admit::budget::{Charge, Exceeded, Hold};
 use crate::admit::scope::{Scope, ScopeKind};
 use crate::auth::Caller;
+use crate::config::Deployment;
 use crate::dialect::Ask;
 use crate::gateway::Gateway;
 use crate::price::{Bound, Ceiling};
@@ -180,7 +182,7 @@ fn ceiling(gateway: &Gateway, prompt: &PromptBound, choice: &Choice, upstream: &
         audio: prompt.has_audio,
         images: prompt.has_images,
         searches: if prompt.server_tools { SEARCHES } else { 0 },
-        tier: prompt.tier.as_deref(),
+        tier: tier(&choice.deployment, prompt.tier.as_deref()),
     };
     let model = upstream.model_name(&choice.model);
     let price = |bound: &Bound<'_>| gateway.pricer.ceiling(&choice.deployment, upstream.provider(), model, bound);
@@ -192,6 +194,12 @@ fn ceiling(gateway: &Gateway, prompt: &PromptBound, choice: &Choice, upstream: &
         (false, _) => return Some(first),
     };
     price(&Bound { prompt_tokens, ..bound })
+}
+
+/// The service tier that the provider is asked for: an entry's `extra_body` stands over the client's, its defaults behind it.
+fn tier<'a>(deployment: &'a Deployment, asked: Option<&'a str>) -> Option<&'a str> {
+    let of = |map: &'a Map<String, Value>| map.get("service_tier").and_then(Value::as_str);
+    of(&deployment.extra_body).or(asked).or_else(|| of(&deployment.defaults))
 }
 
 /// The hold of an attempt that is over, given what is known of its cost.

@@ -201,6 +201,30 @@ async fn a_limit_that_the_budget_can_pay_for_is_left_alone() {
 }
 
 #[tokio::test]
+async fn a_dearer_service_tier_is_reserved_whoever_asks_for_it() {
+    let upstream = Upstream::start().await;
+    let gw = Gateway::start(|c| {
+        let tier = json!({"service_tier": "priority"});
+        c.deployment("plain", "openai/gpt-4.1-mini", &upstream, &json!({}))
+            .deployment("default", "openai/gpt-4.1-mini", &upstream, &tier)
+            .deployment("forced", "openai/gpt-4.1-mini", &upstream, &json!({"extra_body": tier}))
+    })
+    .await;
+    let key = gw.key(&json!({"max_budget": 0})).await;
+    let needed = async |model: &str| {
+        let mut body = request();
+        body["model"] = json!(model);
+        let refused = chat(&gw, &key, &body).await.expect(402).json();
+        refused["error"]["details"]["needed"].as_f64().unwrap_or_default()
+    };
+    let plain = needed("plain").await;
+    for model in ["default", "forced"] {
+        // The priority tier costs 1.75 times as much.
+        assert!(needed(model).await > 1.7 * plain, "{model} {plain}");
+    }
+}
+
+#[tokio::test]
 async fn a_call_waits_for_money_and_a_raised_cap_frees_it() {
     let upstream = Upstream::start().await;
     let gw = gateway(&upstream).await;
