@@ -115,6 +115,25 @@ async fn attempt_all(
 ) -> Result<Answer, Refusal> {
     let limits = CallLimits::of(gateway, permit, ask);
     let mut call_rate = Some(limits.admit_call(gateway, permit).await?);
+    let answer = attempt_each(gateway, permit, ask, head, plan, &limits, &mut call_rate, started_at).await;
+    if let Some(unused) = call_rate {
+        // Nothing was answered, so nothing was used.
+        unused.settle(0, Timestamp::now());
+    }
+    answer
+}
+
+#[expect(clippy::too_many_arguments, reason = "what a call is made of; a struct would only rename it")]
+async fn attempt_each(
+    gateway: &Arc<Gateway>,
+    permit: &Permit,
+    ask: &Ask,
+    head: &request::Parts,
+    plan: Plan,
+    limits: &CallLimits,
+    call_rate: &mut Option<RateHold>,
+    started_at: Timestamp,
+) -> Result<Answer, Refusal> {
     let tries = schedule(plan, gateway.config.routing.num_retries);
     let mut last = Err(NoRoute::UnknownModel { model: ask.model.clone() }.into());
     let mut started_at = started_at;
@@ -133,11 +152,14 @@ async fn attempt_all(
         let funds = match funds::set_aside(gateway, permit, ask, choice, upstream, started_at).await {
             Ok(funds) => funds,
             // Another provider's or deployment's budget may have money.
-            Err(refusal) if funds::is_local(&refusal) && !is_final => {
+            Err(refusal) => {
+                rate.settle(0, Timestamp::now());
+                if is_final || !funds::is_local(&refusal) {
+                    return Err(refusal);
+                }
                 last = Err(refusal);
                 continue;
             }
-            Err(refusal) => return Err(refusal),
         };
         let outgoing = shape(ask, head, choice, upstream, gateway.config.drop_params, funds.output_limit)?;
         let mut attempt = Attempt::begin(gateway, permit, ask, head, choice, upstream, &outgoing, funds, rate).await?;

@@ -36,6 +36,7 @@ use tokio::sync::{Mutex, broadcast, watch};
 use tokio::task::JoinHandle;
 
 use crate::config::{Database, Durability, PostgresUrl};
+use crate::price::Cost;
 
 pub use dimension::{Dimension, DimensionError};
 pub use entities::Totals;
@@ -198,14 +199,9 @@ impl Ledger {
         }
         let begun = entry.with_record(|record| self.journal.begin(record));
         let (opened, synced) = begun.map_err(|error| self.unavailable(&error))?;
-        let slot = Slot(opened);
-        match synced.await {
-            Ok(()) => Ok(slot),
-            Err(cause) => {
-                drop(slot.record(entry));
-                Err(self.unavailable(&cause))
-            }
-        }
+        let begun = Begun { slot: Some(Slot(opened)), entry };
+        synced.await.map_err(|cause| self.unavailable(&cause))?;
+        Ok(begun.done())
     }
 
     async fn wait_for_room(&self) -> Result<(), LedgerError> {
@@ -328,6 +324,29 @@ impl Ledger {
             return LedgerError::Away { database: postgres.to_string(), cause: cause.to_string() };
         }
         LedgerError::Unavailable { path: self.path.to_path_buf(), cause: cause.to_string() }
+    }
+}
+
+/// A call that is written down, while the disk is waited for. Its caller may go away meanwhile: then it never goes out, and its row
+/// says so.
+struct Begun<'e> {
+    slot: Option<Slot>,
+    entry: &'e Entry,
+}
+
+impl Begun<'_> {
+    fn done(mut self) -> Slot {
+        // Taken here or by drop, and nowhere else.
+        self.slot.take().unwrap_or_else(|| unreachable!("it is there until it is done"))
+    }
+}
+
+impl Drop for Begun<'_> {
+    fn drop(&mut self) {
+        if let Some(slot) = self.slot.take() {
+            let entry = Entry { status: Status::ClientGone, cost: Cost::FREE, ..self.entry.clone() };
+            drop(slot.record(&entry));
+        }
     }
 }
 
