@@ -121,7 +121,7 @@ pub(crate) async fn remember_bills(budgets: &Budgets, ledger: &Ledger) {
             }
         }
         Err(error) => {
-            tracing::warn!(%error, "what deployments charged before is not known; the next answers will tell")
+            tracing::warn!(%error, "what deployments charged before is not known; the next answers will tell");
         }
     }
 }

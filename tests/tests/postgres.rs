@@ -1,5 +1,7 @@
 //! Several gateways on one PostgreSQL.
 
+#![allow(clippy::print_stdout, reason = "the figures are what these tests are for")]
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
