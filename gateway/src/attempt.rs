@@ -175,8 +175,9 @@ impl Attempt {
         let mut reading = self.meter.take().map(|mut meter| meter.read()).unwrap_or_default();
         entry.ended_at = Timestamp::now();
         let refused = entry.http_status.is_some_and(|status| status >= 400);
-        // What was produced before an answer broke off is charged for, but only its provider could have counted it.
-        if *end != End::Complete && entry.http_status.is_some() && !refused && self.endpoint != Endpoint::CountTokens {
+        // What was produced before an answer broke off, or without a word of its usage, is charged for all the same.
+        let uncounted = *end != End::Complete || reading.produced > 0;
+        if uncounted && entry.http_status.is_some() && !refused && self.endpoint != Endpoint::CountTokens {
             reading.estimate(self.prompt_bytes as u64);
         }
         (entry.usage, entry.usage_source) = (reading.usage, reading.usage_source);

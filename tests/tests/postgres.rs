@@ -1,6 +1,6 @@
 //! Several gateways on one PostgreSQL.
 
-#![allow(clippy::print_stdout, reason = "its figures are what it is for")]
+#![allow(clippy::print_stdout, reason = "the figures are what these tests are for")]
 
 use std::path::Path;
 use std::sync::Arc;

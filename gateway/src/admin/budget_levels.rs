@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::caller::Peer;
 use super::{Admin, Handled, json as answer};
-use crate::admit::budget::Status;
+use crate::admit::budget::{Status, Term};
 
 pub(super) async fn list(
     State(admin): State<Arc<Admin>>,
@@ -27,7 +27,8 @@ fn show(status: &Status) -> Value {
     json!({
         "scope": status.id.scope.to_string(),
         "duration": status.id.term.to_string(),
-        "window_start": status.window.start,
+        // What counts for ever began with the first row.
+        "window_start": (!matches!(status.id.term, Term::Lifetime)).then_some(status.window.start),
         "resets_at": status.resets_at,
         "max_nanousd": status.cap.map(nanos),
         "soft_nanousd": status.soft.map(nanos),

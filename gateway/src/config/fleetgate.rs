@@ -38,7 +38,9 @@ pub(super) fn durability(own: &Section<'_>, report: &mut Report) -> Durability {
 
 /// `fleetgate.on_client_gone` and `fleetgate.finish_within`.
 pub(super) fn on_client_gone(own: &Section<'_>, report: &mut Report) -> OnClientGone {
-    let within = own.seconds("finish_within", report).map_or(FINISH_WITHIN, |given| given.value);
+    let within = own.seconds("finish_within", report).unwrap_or(Given::new(FINISH_WITHIN, Origin::Default));
+    report.setting("fleetgate.finish_within", within.value.as_secs_f64().to_string(), within.origin);
+    let within = within.value;
     let (policy, origin) = match own.text("on_client_gone", report) {
         None => (OnClientGone::Abort, Origin::Default),
         Some(given) => match given.value.as_str() {
