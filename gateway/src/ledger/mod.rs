@@ -98,6 +98,16 @@ pub enum LedgerError {
         /// What is wrong.
         cause: String,
     },
+    /// The journal cannot be written.
+    #[error(
+        "the ledger's journal {folder} cannot be written right now: {cause}; look at the disk's free space and the folder's owner"
+    )]
+    Unwritable {
+        /// Its folder.
+        folder: PathBuf,
+        /// What the system says.
+        cause: String,
+    },
     /// A SQLite that can lose rows was linked in.
     #[error("SQLite {found} is older than 3.51.3 and could lose rows; build Fleetgate with its own SQLite")]
     OldSqlite {
@@ -185,20 +195,21 @@ impl Ledger {
             self.wait_for_room().await?;
         }
         let begun = entry.with_record(|record| self.journal.begin(record));
-        let (opened, synced) = begun.map_err(|error| self.unavailable(&error))?;
+        let (opened, synced) = begun.map_err(|error| self.unwritable(&error))?;
         let slot = Slot(opened);
         match synced.await {
             Ok(()) => Ok(slot),
             Err(cause) => {
                 drop(slot.record(entry));
-                Err(self.unavailable(&cause))
+                Err(self.unwritable(&cause))
             }
         }
     }
 
     async fn wait_for_room(&self) -> Result<(), LedgerError> {
         loop {
-            if let Some(trouble) = self.trouble() {
+            // Whether the journal takes the call is tried by the call itself.
+            if let Some(trouble) = self.applier.trouble() {
                 return Err(self.unavailable(&trouble));
             }
             if self.journal.backlog() <= MOST_WAITING {
@@ -217,16 +228,17 @@ impl Ledger {
         }
     }
 
-    /// Whether calls may go out: those of a ledger on a server may while it is away, since the journal keeps their rows.
+    /// Whether calls may go out: those of a ledger on a server may while it is away, as long as the journal keeps their rows.
     #[must_use]
     pub fn takes_calls(&self) -> bool {
-        !self.store.must_be_there() || self.trouble().is_none()
+        self.journal.stuck().is_none() && (!self.store.must_be_there() || self.trouble().is_none())
     }
 
-    /// Why rows do not reach the database, if they do not.
+    /// Why calls cannot be written down, or rows do not reach the database.
     #[must_use]
     pub fn trouble(&self) -> Option<String> {
-        self.applier.trouble()
+        let stuck = self.journal.stuck().map(|cause| format!("{}: {cause}", journal_folder(&self.path).display()));
+        stuck.or_else(|| self.applier.trouble())
     }
 
     /// What the ledger has to do.
@@ -290,6 +302,10 @@ impl Ledger {
         if let Err(cause) = self.applier.catch_up().await {
             tracing::warn!(%cause, "what is shown lacks the rows that wait in the journal");
         }
+    }
+
+    fn unwritable(&self, cause: &dyn std::fmt::Display) -> LedgerError {
+        LedgerError::Unwritable { folder: journal_folder(&self.path), cause: cause.to_string() }
     }
 
     fn unavailable(&self, cause: &dyn std::fmt::Display) -> LedgerError {
