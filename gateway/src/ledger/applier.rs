@@ -142,7 +142,14 @@ impl Shared {
     }
 
     async fn apply_all(&self, place: &mut Place) -> Result<(), String> {
-        self.journal.retry().map_err(|error| error.to_string())?;
+        let retried = self.journal.retry();
+        // Even if it failed: what is applied makes room in the journal.
+        let applied = self.apply_rest(place).await;
+        retried.map_err(|error| format!("the journal: {error}"))?;
+        applied
+    }
+
+    async fn apply_rest(&self, place: &mut Place) -> Result<(), String> {
         loop {
             let segment = match &place.segment {
                 Some(segment) => Arc::clone(segment),

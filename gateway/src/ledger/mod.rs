@@ -111,6 +111,16 @@ pub enum LedgerError {
         /// What is wrong.
         cause: String,
     },
+    /// The journal cannot be written.
+    #[error(
+        "the ledger's journal {folder} cannot be written right now: {cause}; look at the disk's free space and the folder's owner"
+    )]
+    Unwritable {
+        /// Its folder.
+        folder: PathBuf,
+        /// What the system says.
+        cause: String,
+    },
     /// A SQLite that can lose rows was linked in.
     #[error("SQLite {found} is older than 3.51.3 and could lose rows; build Fleetgate with its own SQLite")]
     OldSqlite {
@@ -198,15 +208,16 @@ impl Ledger {
             self.wait_for_room().await?;
         }
         let begun = entry.with_record(|record| self.journal.begin(record));
-        let (opened, synced) = begun.map_err(|error| self.unavailable(&error))?;
+        let (opened, synced) = begun.map_err(|error| self.unwritable(&error))?;
         let begun = Begun { slot: Some(Slot(opened)), entry };
-        synced.await.map_err(|cause| self.unavailable(&cause))?;
+        synced.await.map_err(|cause| self.unwritable(&cause))?;
         Ok(begun.done())
     }
 
     async fn wait_for_room(&self) -> Result<(), LedgerError> {
         loop {
-            if let Some(trouble) = self.trouble() {
+            // Whether the journal takes the call is tried by the call itself.
+            if let Some(trouble) = self.applier.trouble() {
                 return Err(self.unavailable(&trouble));
             }
             if self.journal.backlog() <= MOST_WAITING {
@@ -225,16 +236,17 @@ impl Ledger {
         }
     }
 
-    /// Whether calls may go out: those of a ledger on a server may while it is away, since the journal keeps their rows.
+    /// Whether calls may go out: those of a ledger on a server may while it is away, as long as the journal keeps their rows.
     #[must_use]
     pub fn takes_calls(&self) -> bool {
-        !self.store.must_be_there() || self.trouble().is_none()
+        self.journal.stuck().is_none() && (!self.store.must_be_there() || self.trouble().is_none())
     }
 
-    /// Why rows do not reach the database, if they do not.
+    /// Why calls cannot be written down, or rows do not reach the database.
     #[must_use]
     pub fn trouble(&self) -> Option<String> {
-        self.applier.trouble()
+        let stuck = self.journal.stuck().map(|cause| format!("{}: {cause}", journal_folder(&self.path).display()));
+        stuck.or_else(|| self.applier.trouble())
     }
 
     /// What the ledger has to do.
@@ -317,6 +329,10 @@ impl Ledger {
                 }
             },
         }
+    }
+
+    fn unwritable(&self, cause: &dyn std::fmt::Display) -> LedgerError {
+        LedgerError::Unwritable { folder: journal_folder(&self.path), cause: cause.to_string() }
     }
 
     fn unavailable(&self, cause: &dyn std::fmt::Display) -> LedgerError {

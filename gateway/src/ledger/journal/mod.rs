@@ -66,6 +66,8 @@ struct State {
     open_calls: usize,
     /// Frames that the disk did not take. They go first as soon as it takes something.
     unwritten: VecDeque<Vec<u8>>,
+    /// Why the disk did not take what was to be written last.
+    stuck: Option<String>,
 }
 
 /// A call that is written down as opened.
@@ -109,6 +111,7 @@ impl Journal {
             spares: Vec::new(),
             open_calls: 0,
             unwritten: VecDeque::new(),
+            stuck: None,
         };
         state.make_room(folder, left.interrupted.len())?;
         let journal = Self {
@@ -132,10 +135,11 @@ impl Journal {
         let mut buffer = Vec::with_capacity(512);
         frame::encode(Kind::Opened, record, &mut buffer);
         let mut state = self.lock();
-        self.write_late(&mut state)?;
-        let frames = state.open_calls + 2;
-        state.make_room(&self.folder, frames)?;
-        let segment = state.append(&buffer)?;
+        let segment = self.make_ready(&mut state).and_then(|()| state.append(&buffer));
+        let segment = segment.inspect_err(|error| {
+            state.stuck = Some(error.to_string());
+            self.written.notify_one();
+        })?;
         state.open_calls += 1;
         segment.call_opened();
         drop(state);
@@ -173,9 +177,28 @@ impl Journal {
         state.drop_unneeded();
     }
 
-    /// Writes what the disk did not take before, if it does now.
+    /// Writes what the disk did not take before, if it does now. An error says why no call can be written down.
     pub(super) fn retry(&self) -> io::Result<()> {
-        self.write_late(&mut self.lock())
+        let mut state = self.lock();
+        if state.stuck.is_none() && state.unwritten.is_empty() {
+            return Ok(());
+        }
+        let ready = self.make_ready(&mut state);
+        state.stuck = ready.as_ref().err().map(io::Error::to_string);
+        ready
+    }
+
+    /// Why no call can be written down, if none can.
+    pub(super) fn stuck(&self) -> Option<String> {
+        self.lock().stuck.clone()
+    }
+
+    /// Makes sure that one more call finds room, for its beginning and its end.
+    fn make_ready(&self, state: &mut State) -> io::Result<()> {
+        self.write_late(state)?;
+        state.make_room(&self.folder, state.open_calls + 2)?;
+        state.stuck = None;
+        Ok(())
     }
 
     /// Bytes that wait to be applied, roughly.

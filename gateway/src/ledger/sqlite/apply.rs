@@ -82,7 +82,7 @@ impl Sqlite {
         records: &[Record<'_>],
         done: impl FnOnce(),
     ) -> Result<(), sqlx::Error> {
-        let mut writer = self.writer.lock().await;
+        let mut writer = self.writer.hold().await?;
         let mut transaction = writer.begin().await?;
         let mut rollup = Rollup::default();
         let mut all_new = true;
@@ -103,7 +103,9 @@ impl Sqlite {
         }
         add_up(&rollup, &mut transaction).await?;
         transaction.commit().await?;
+        // Still held: whoever reads with this connection sees the number with the rows.
         done();
+        writer.keep();
         Ok(())
     }
 }

@@ -19,7 +19,7 @@ impl Sqlite {
     }
 
     pub(in crate::ledger) async fn change_key(&self, change: &KeyChange) -> Result<(), sqlx::Error> {
-        let mut writer = self.writer.lock().await;
+        let mut writer = self.writer.hold().await?;
         let mut all = writer.begin().await?;
         match change {
             KeyChange::Insert(record) => insert(record, &mut all).await?,
@@ -36,7 +36,9 @@ impl Sqlite {
                 delete(keys, &mut all).await?;
             }
         }
-        all.commit().await
+        all.commit().await?;
+        writer.keep();
+        Ok(())
     }
 }
 

@@ -6,15 +6,17 @@ mod query;
 mod reprice;
 mod spend;
 mod transfer;
+mod writer;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
-use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions, SqlitePool};
-use tokio::sync::Mutex;
+
+use writer::Writer;
 
 use super::LedgerError;
 use crate::config::Durability;
@@ -28,7 +30,7 @@ const READERS: u32 = 4;
 #[derive(Debug)]
 pub(super) struct Sqlite {
     /// The one writer. Whoever holds it knows that nothing changes meanwhile.
-    writer: Mutex<SqliteConnection>,
+    writer: Writer,
     readers: SqlitePool,
     path: PathBuf,
 }
@@ -63,18 +65,24 @@ impl Sqlite {
         let migrated = sqlx::migrate!("migrations/sqlite").run(&mut connection).await;
         migrated.map_err(|error| failed(error.into()))?;
         let readers = SqlitePoolOptions::new().max_connections(READERS).min_connections(0);
-        let readers = readers.connect_lazy_with(options.create_if_missing(false).read_only(true));
-        Ok(Self { writer: Mutex::new(connection), readers, path: path.to_owned() })
+        let options = options.create_if_missing(false);
+        let readers = readers.connect_lazy_with(options.clone().read_only(true));
+        Ok(Self { writer: Writer::new(options, connection), readers, path: path.to_owned() })
     }
 
     /// Moves what is in the write-ahead log into the file and lets go of the readers.
     pub(super) async fn close(&self) {
         self.readers.close().await;
-        let mut writer = self.writer.lock().await;
-        let checkpoint = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut *writer).await;
-        if let Err(error) = checkpoint {
+        if let Err(error) = self.checkpoint().await {
             tracing::warn!(path = %self, %error, "the write-ahead log stays beside the ledger; nothing is lost");
         }
+    }
+
+    async fn checkpoint(&self) -> Result<(), sqlx::Error> {
+        let mut writer = self.writer.hold().await?;
+        sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut *writer).await?;
+        writer.keep();
+        Ok(())
     }
 }
 

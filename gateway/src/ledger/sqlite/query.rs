@@ -94,7 +94,7 @@ impl Sqlite {
         until: Option<Timestamp>,
         read: impl FnOnce() -> R,
     ) -> Result<(Vec<BucketSpend>, R), sqlx::Error> {
-        let mut writer = self.writer.lock().await;
+        let mut writer = self.writer.hold().await?;
         let until = until.map_or(i64::MAX, |until| until.as_second().div_euclid(BUCKET_SECONDS));
         let sql =
             "SELECT bucket, cost_nanousd, held_nanousd FROM spend WHERE scope = ? AND bucket >= ? AND bucket <= ?";
@@ -105,7 +105,9 @@ impl Sqlite {
             cost: NanoDollars(row.get(1)),
             held: NanoDollars(row.get(2)),
         };
-        Ok((rows.iter().map(spend).collect(), read()))
+        let read = read();
+        writer.keep();
+        Ok((rows.iter().map(spend).collect(), read))
     }
 }
 

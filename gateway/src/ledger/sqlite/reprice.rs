@@ -34,7 +34,7 @@ impl Sqlite {
         corrections: Vec<Correction>,
         at: Timestamp,
     ) -> Result<Vec<Correction>, sqlx::Error> {
-        let mut writer = self.writer.lock().await;
+        let mut writer = self.writer.hold().await?;
         let mut transaction = writer.begin().await?;
         let (mut rollup, mut done) = (Rollup::default(), Vec::with_capacity(corrections.len()));
         for correction in corrections {
@@ -53,6 +53,7 @@ impl Sqlite {
         }
         add_up(&rollup, &mut transaction).await?;
         transaction.commit().await?;
+        writer.keep();
         Ok(done)
     }
 }

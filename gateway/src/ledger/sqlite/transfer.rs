@@ -25,7 +25,7 @@ impl Sqlite {
 
     /// Adds rows and their sums, and says how many were not there before.
     pub(in crate::ledger) async fn add_lines(&self, lines: &[Line]) -> Result<u64, sqlx::Error> {
-        let mut writer = self.writer.lock().await;
+        let mut writer = self.writer.hold().await?;
         let mut all = writer.begin().await?;
         let (mut rollup, mut new) = (Rollup::default(), 0);
         for line in lines {
@@ -40,6 +40,7 @@ impl Sqlite {
         }
         add_up(&rollup, &mut all).await?;
         all.commit().await?;
+        writer.keep();
         Ok(new)
     }
 
@@ -55,7 +56,7 @@ impl Sqlite {
 
     /// Keeps a key or an entity unless it, or another key of its name, is there.
     pub(in crate::ledger) async fn keep(&self, thing: &Stored) -> Result<bool, sqlx::Error> {
-        let mut writer = self.writer.lock().await;
+        let mut writer = self.writer.hold().await?;
         let insert = match thing {
             Stored::Key { hash, alias, record } => {
                 let sql = "INSERT INTO virtual_key (hash, alias, record) VALUES (?, ?, ?) ON CONFLICT DO NOTHING";
@@ -66,6 +67,8 @@ impl Sqlite {
                 sqlx::query(sql).bind(kind).bind(id).bind(record)
             }
         };
-        Ok(insert.execute(&mut *writer).await?.rows_affected() == 1)
+        let is_new = insert.execute(&mut *writer).await?.rows_affected() == 1;
+        writer.keep();
+        Ok(is_new)
     }
 }
