@@ -13,9 +13,12 @@
 #![allow(clippy::print_stdout, reason = "a skipped test says so on stdout")]
 
 pub mod binaries;
+pub mod books;
 pub mod client;
 pub mod closed_port;
+pub mod disk;
 pub mod gateway;
+pub mod load;
 pub mod netns;
 pub mod postgres;
 pub mod process;
@@ -24,9 +27,12 @@ pub mod sidecar;
 pub mod upstream;
 pub mod wait;
 
+pub use books::{Books, Faults, Spent};
 pub use client::{Answer, Call};
 pub use closed_port::ClosedPort;
+pub use disk::SmallDisk;
 pub use gateway::{Gateway, MASTER_KEY};
+pub use load::Load;
 pub use postgres::Postgres;
 pub use sidecar::Sidecar;
 pub use upstream::{Reply, Upstream};

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use fleetgate_tests::upstream::Upstream;
 use fleetgate_tests::upstream::openai::{chat_request, stream_request};
-use fleetgate_tests::{Call, Gateway};
+use fleetgate_tests::{Call, Gateway, Postgres, eventually};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
@@ -145,4 +145,121 @@ async fn a_cap_holds_and_is_used_whatever_the_provider_counts() {
         assert!(spent <= 10 * one, "the cap was exceeded: {spent}");
         assert!((9..=10).contains(&seen.get(&200).copied().unwrap_or(0)), "{seen:?}");
     }
+}
+
+/// Three gateways on one PostgreSQL that all know a key with this cap.
+async fn three(server: &Postgres, upstream: &Upstream, cap: f64) -> ([Gateway; 3], String) {
+    let url = server.database("ledger").await;
+    let model = json!({});
+    let start = || {
+        Gateway::start(|c| {
+            let c = c.deployment("gpt-x", "openai/gpt-4.1-mini", upstream, &model);
+            c.set("fleetgate", "budget_wait", json!(5)).database(&url)
+        })
+    };
+    let gateways = [start().await, start().await, start().await];
+    let key = gateways[0].key(&json!({"key_alias": "vk-shared", "max_budget": cap})).await;
+    for gw in &gateways {
+        eventually("the key is known", async || {
+            (gw.get("/v1/models").bearer(&key).send().await.status == 200).then_some(())
+        })
+        .await;
+    }
+    (gateways, key)
+}
+
+/// What successful calls cost in the database, once there are so many rows of them.
+async fn spent_together(server: &Postgres, calls: usize) -> i64 {
+    eventually("all rows", async || {
+        let sums = "SELECT count(*), coalesce(sum(cost_nanousd), 0) FROM entry WHERE status = 'success'";
+        let sums = server.sql("ledger", sums).await;
+        let (rows, spent) = sums.split_once('|')?;
+        (rows == calls.to_string()).then(|| spent.parse().expect("nano-dollars"))
+    })
+    .await
+}
+
+fn calls_paid_by(nanousd: i64) -> usize {
+    usize::try_from(nanousd / ONE_CALL).expect("small")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn three_gateways_keep_a_cent_together_against_a_thousand_callers() {
+    let (server, upstream) = (Postgres::start().await, Upstream::start().await);
+    let (gateways, key) = three(&server, &upstream, 0.01).await;
+    let call = |number: usize| {
+        let body = request(number % 2 == 0, (number % 3 == 0).then_some(100));
+        gateways[number % 3].post("/v1/chat/completions").bearer(&key).json(&body)
+    };
+    let seen = burst((0..1000).map(call).collect()).await;
+    let passed = seen.get(&200).copied().unwrap_or(0);
+    let spent = spent_together(&server, passed).await;
+    println!(
+        "a cap of $0.01, three gateways and 1,000 callers: {passed} passed, {spent} of 10000000 nano-dollars spent: {seen:?}"
+    );
+    assert!(spent <= 10_000_000, "the cap was exceeded: {spent}");
+    assert!(passed + 1 >= calls_paid_by(10_000_000), "money was left unused: {passed}");
+    assert_eq!(passed + seen.get(&402).copied().unwrap_or(0), 1000, "{seen:?}");
+    let sums = server.sql("ledger", "SELECT sum(cost_nanousd) FROM spend WHERE scope LIKE 'key:%'").await;
+    assert_eq!(sums, spent.to_string(), "what is granted from is the sum of the rows");
+    let info = gateways[2].admin_get(&format!("/key/info?key={key}")).await;
+    #[allow(clippy::cast_precision_loss)]
+    let dollars = spent as f64 / 1e9;
+    assert!((info["info"]["spend"].as_f64().unwrap_or_default() - dollars).abs() < 1e-9, "{info}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_killed_gateway_had_leased_can_be_spent_after_its_restart() {
+    let (server, upstream) = (Postgres::start().await, Upstream::start().await);
+    let (mut gateways, key) = three(&server, &upstream, 0.05).await;
+    let call = |gw: &Gateway| gw.post("/v1/chat/completions").bearer(&key).json(&request(false, Some(100)));
+    let mut passed = 0;
+    for gw in &gateways {
+        call(gw).send().await.expect(200);
+        passed += 1;
+    }
+    let identity = std::fs::read_to_string(gateways[0].dir().join("gateway-id")).expect("a gateway has an identity");
+    let leases = "SELECT coalesce(sum(amount), 0) FROM lease WHERE scope LIKE 'key:%' AND gateway";
+    let leased = format!("{leases} = '{}'", identity.trim());
+    // Calls that could cost far more than they do: what was granted for them stays in its hands.
+    let in_hand = eventually("it has money in hand", async || {
+        let long = gateways[0].post("/v1/chat/completions").bearer(&key).json(&request(false, Some(2000)));
+        passed += usize::from(long.send().await.status == 200);
+        spent_together(&server, passed).await;
+        server.sql("ledger", &leased).await.parse().ok().filter(|amount| *amount > ONE_CALL)
+    })
+    .await;
+    gateways[0].kill().await;
+
+    let storm = async |gateways: &[Gateway]| {
+        let seen = burst((0..300).map(|number| call(&gateways[number % gateways.len()])).collect()).await;
+        seen.get(&200).copied().unwrap_or(0)
+    };
+    let without = storm(&gateways[1..]).await;
+    passed += without;
+    let spent = spent_together(&server, passed).await;
+    assert!(spent <= 50_000_000 - in_hand, "{spent} spent although {in_hand} were in the dead one's hands");
+    gateways[0].restart().await;
+    let returned = eventually("its leases are returned", async || {
+        let left: i64 = server.sql("ledger", &leased).await.parse().expect("nano-dollars");
+        (left < in_hand).then_some(in_hand - left)
+    })
+    .await;
+    let mut again = 0;
+    // A call waits no longer than it is told for what another gateway has; the next ones find it returned.
+    loop {
+        let more = storm(&gateways).await;
+        again += more;
+        if more == 0 {
+            break;
+        }
+    }
+    passed += again;
+    let spent = spent_together(&server, passed).await;
+    println!(
+        "one of three gateways killed with {in_hand} nano-dollars in hand: {without} calls passed without it, {returned} returned at its \
+         restart, {again} more passed then; {passed} in all, {spent} of 50000000 nano-dollars spent"
+    );
+    assert!(spent <= 50_000_000, "the cap was exceeded: {spent}");
+    assert!(passed + 1 >= calls_paid_by(50_000_000), "money was left unused: {passed}");
 }

@@ -1,14 +1,16 @@
-//! Several gateways on one PostgreSQL.
+//! Several gateways on one PostgreSQL. What they spend together is counted in `caps.rs`.
+//!
+//! `FLEETGATE_CHAOS_AWAY_SECONDS` sets for how long the database is stopped under load (60).
 
 #![allow(clippy::print_stdout, reason = "the figures are what these tests are for")]
 
 use std::path::Path;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use fleetgate_tests::process::{Finished, Program};
+use fleetgate_tests::load::{CHAT_MODEL, MESSAGES_MODEL, arrived};
+use fleetgate_tests::process::{Finished, Program, memory_kb};
 use fleetgate_tests::upstream::openai::chat_request;
-use fleetgate_tests::{Gateway, Postgres, Upstream, eventually};
+use fleetgate_tests::{Books, Faults, Gateway, Load, MASTER_KEY, Postgres, Spent, Upstream, eventually};
 use http::StatusCode;
 use serde_json::json;
 
@@ -99,7 +101,7 @@ async fn while_the_database_is_away_nothing_is_refused_and_nothing_lost() {
     }
     gw.restart().await;
     assert_eq!(status(&gw, &key).await, StatusCode::OK, "the keys are remembered beside the journal");
-    assert_eq!(status(&gw, fleetgate_tests::MASTER_KEY).await, StatusCode::OK);
+    assert_eq!(status(&gw, MASTER_KEY).await, StatusCode::OK);
     server.restart().await;
     until(&gw, &key, StatusCode::OK).await;
     eventually("all rows", async || {
@@ -151,42 +153,77 @@ async fn a_ledger_moves_to_postgresql_and_back_and_twice_changes_nothing() {
     assert_eq!(spend, json!(6.0 * 0.00042));
 }
 
-/// How many calls of `callers` at once pass, through these gateways in turn.
-async fn storm(gateways: &[&Gateway], key: &str, callers: usize, body: &serde_json::Value) -> usize {
-    let calls = (0..callers).map(|number| gateways[number % gateways.len()].post(CHAT).bearer(key).json(body));
-    let calls: tokio::task::JoinSet<_> = calls.map(|call| async move { call.send().await.status }).collect();
-    calls.join_all().await.into_iter().filter(|status| *status == StatusCode::OK).count()
+/// More than this a gateway may not grow while rows wait in the journal: they wait on the disk.
+const MOST_GROWTH_KB: u64 = 8 << 10;
+/// And not more than this when it writes them all: large batches are in memory then, one at a time.
+const MOST_GROWTH_WRITING_KB: u64 = 32 << 10;
+
+fn seconds_away() -> u64 {
+    std::env::var("FLEETGATE_CHAOS_AWAY_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(60)
+}
+
+async fn all_rows_arrive(gw: &Gateway) {
+    let mut waiting = u64::MAX;
+    loop {
+        // A minute's rows may take longer than one step of patience, as long as they become fewer.
+        let left = eventually("rows reach the database", async || {
+            let details = gw.get("/health/readiness/details").bearer(MASTER_KEY).send().await.json();
+            let left = details["spool_depth"].as_u64().expect("the spool has a depth");
+            (details["db"] == "connected" && (left == 0 || left < waiting)).then_some(left)
+        })
+        .await;
+        if left == 0 {
+            return;
+        }
+        waiting = left;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn three_gateways_keep_a_cent_together_against_a_thousand_callers() {
-    let (server, upstream) = (Postgres::start().await, Arc::new(Upstream::start().await));
+async fn a_minute_without_the_database_refuses_no_call_and_loses_no_row() {
+    let (mut server, upstream) = (Postgres::start().await, Upstream::start().await);
     let url = server.database("ledger").await;
-    let mut gateways = Vec::new();
-    for _ in 0..3 {
-        gateways.push(gateway(&url, &upstream).await);
-    }
-    let key = gateways[0].key(&json!({"key_alias": "vk-cent", "max_budget": 0.01})).await;
-    // Every gateway knows the key and its budget before the storm.
-    for gw in &gateways {
-        eventually("the key", async || {
-            (gw.get("/v1/models").bearer(&key).send().await.status == StatusCode::OK).then_some(())
-        })
-        .await;
-    }
-    let mut body = chat_request("gpt-x");
-    // No shorter than the 1,000 tokens that the provider will count: a prompt's worst case is known by its length.
-    body["messages"][0]["content"] = json!("a ".repeat(500));
-    body["max_tokens"] = json!(60);
-    let [one, two, three] = gateways.as_slice() else { panic!("three gateways") };
-    let passed = storm(&[one, two, three], &key, 1000, &body).await;
-    let spent = eventually("all rows", async || {
-        let sums = server.sql("ledger", "SELECT count(*), sum(cost_nanousd) FROM entry WHERE status = 'success'").await;
-        let (rows, spent) = sums.split_once('|')?;
-        (rows == passed.to_string()).then(|| spent.parse::<i64>().unwrap_or_default())
+    let gw = Gateway::start(|c| {
+        let c = c.deployment(CHAT_MODEL, "openai/gpt-4.1-mini", &upstream, &json!({}));
+        c.deployment(MESSAGES_MODEL, "anthropic/claude-sonnet-4-5", &upstream, &json!({})).database(&url)
     })
     .await;
-    println!("three gateways: {passed} of 1,000 calls passed, {spent} of 10,000,000 nano-dollars spent");
-    assert!(spent <= 10_000_000, "{spent} nano-dollars");
-    assert!(passed >= 20, "only {passed} of the {} that the cap can pay for", 10_000_000 / COST);
+    let free = gw.key(&json!({"key_alias": "vk-free", "host": "mac"})).await;
+    // What the gateway has leased of it must last: a sixteenth of the cap at least.
+    let budgeted = gw.key(&json!({"key_alias": "vk-budget", "host": "mac", "max_budget": 5000})).await;
+    let load = Load::start(gw.address(), &[&free, &budgeted], 4);
+    // Warm: every connection, statement and buffer is there.
+    eventually("calls are answered", async || (load.finished() > 2000).then_some(())).await;
+    let away = Duration::from_secs(seconds_away());
+    let before = (memory_kb(gw.pid(), "VmRSS"), load.finished());
+    server.stop().await;
+    let mut most = before.0;
+    let start = Instant::now();
+    while start.elapsed() < away {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        most = most.max(memory_kb(gw.pid(), "VmRSS"));
+    }
+    let meanwhile = load.finished() - before.1;
+    server.restart().await;
+    let made = load.stop().await;
+    all_rows_arrive(&gw).await;
+    let after = memory_kb(gw.pid(), "VmRSS");
+    let books = Books::of(&gw).await;
+    let faults = books.faults(&made, &upstream);
+    let spent = Spent::of(&gw, &budgeted).await;
+    println!(
+        "PostgreSQL away for {away:?}: {} calls sent, {meanwhile} answered meanwhile, {} reached the provider, {} refused, {} broken, {} rows; {faults}",
+        made.sent.len(),
+        arrived(&upstream).len(),
+        made.refusals(),
+        made.broken,
+        books.0.len(),
+    );
+    println!("memory: {} kB before, {most} kB at most meanwhile, {after} kB after; {spent}", before.0);
+    assert_eq!((made.refusals(), made.broken), (0, 0), "{:?}", made.refused);
+    assert_eq!(faults, Faults::NONE);
+    assert!(meanwhile > 0, "there was no load");
+    assert!(most < before.0 + MOST_GROWTH_KB, "{} kB, then {most}", before.0);
+    assert!(after < before.0 + MOST_GROWTH_WRITING_KB, "{} kB, then {after}", before.0);
+    assert_eq!((spent.info, spent.budget), (spent.rows, spent.rows), "key, budget and rows agree");
 }

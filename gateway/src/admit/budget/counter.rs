@@ -41,12 +41,15 @@ pub(super) struct Lease {
     pub(super) granted: i64,
     /// What calls here need beyond it.
     pub(super) wanted: i64,
+    /// How much there was after the last grant.
+    pub(super) stock: i64,
     /// What the others have of the budget, once there is no more to grant.
     pub(super) dry: Option<Elsewhere>,
 }
 
 /// A lease is topped up before it is used up, so that calls need not wait for it: below twice what the last call reserved, to
-/// eight times that.
+/// eight times that at least; and below half of what there was after the last grant, so that there is something left whenever
+/// whoever grants is away.
 const LOW_WATER: i64 = 2;
 const HIGH_WATER: i64 = 8;
 
@@ -172,7 +175,9 @@ impl Counter {
     /// Asks for more money when little is left of a lease; tells whether it did.
     pub(super) fn top_up(&mut self, at: Timestamp, reserved: i64) -> bool {
         let Some(free) = self.funds(at).map(|funds| funds.free) else { return false };
-        free < reserved.saturating_mul(LOW_WATER) && self.ask(reserved.saturating_mul(HIGH_WATER).saturating_sub(free))
+        let stock = self.lease.map_or(0, |lease| lease.stock);
+        let wanted = reserved.saturating_mul(HIGH_WATER).saturating_sub(free).max(reserved);
+        free < reserved.saturating_mul(LOW_WATER).max(stock / 2) && self.ask(wanted)
     }
 
     /// Asks for what one more call needs, and those that wait already; tells whether it did.

@@ -48,8 +48,10 @@ impl Budgets {
     /// Adds to what may be spent in this window. `false` when the window is over or the rule is gone; the money must go back then.
     pub fn grant(&self, id: &RuleId, window_start: Timestamp, amount: NanoDollars) -> bool {
         self.with_lease(id, window_start, |counter| {
+            let used = counter.spent().saturating_add(counter.reserved);
             if let Some(lease) = &mut counter.lease {
                 lease.granted = lease.granted.saturating_add(amount.0);
+                lease.stock = lease.granted.saturating_sub(used);
                 (lease.wanted, lease.dry) = (0, None);
             }
         })
@@ -76,7 +78,7 @@ impl Budgets {
             let Some(lease) = counter.lease.filter(|_| counter.waiting.is_empty()) else { return 0 };
             let free = lease.granted.saturating_sub(counter.spent()).saturating_sub(counter.reserved);
             let taken = free.min(most.0).max(0);
-            counter.lease = Some(super::counter::Lease { granted: lease.granted - taken, ..lease });
+            counter.lease = Some(super::counter::Lease { granted: lease.granted - taken, stock: 0, ..lease });
             taken
         });
         NanoDollars(taken.unwrap_or_default())
@@ -88,7 +90,7 @@ impl Budgets {
         let taken = self.with_lease(id, window_start, |counter| {
             let Some(lease) = counter.lease else { return 0 };
             let taken = lease.granted.saturating_sub(counter.spent()).saturating_sub(counter.reserved).max(0);
-            counter.lease = Some(super::counter::Lease { granted: lease.granted - taken, ..lease });
+            counter.lease = Some(super::counter::Lease { granted: lease.granted - taken, stock: 0, ..lease });
             taken
         });
         NanoDollars(taken.unwrap_or_default())

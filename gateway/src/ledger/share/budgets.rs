@@ -10,6 +10,10 @@ use jiff::Timestamp;
 use crate::admit::budget::{Budgets, Calendar, RuleId, Term, Wanted};
 use crate::ledger::postgres::{Leasable, Return, Share, Wish};
 
+/// One part in so many of a cap is what a gateway likes to have in hand: calls go on while the database is away, as long as it
+/// lasts.
+const STOCK: i64 = 8;
+
 /// The budgets of this gateway, of which each is granted a part.
 #[derive(Debug)]
 pub struct LeasedBudgets {
@@ -61,7 +65,7 @@ impl LeasedBudgets {
             reach: 0,
             cap: cap.0,
             least: amount.0,
-            want: amount.0,
+            want: amount.0.max(cap.0 / STOCK),
             owed: 0,
             counts_held: self.counts_unknown,
         }
