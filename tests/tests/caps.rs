@@ -1,7 +1,7 @@
 //! No cap is ever exceeded, and none is left half used: many callers at once on little money. The figures are printed.
 
-#![allow(clippy::expect_used, reason = "a broken expectation is a failed test")]
-#![allow(clippy::print_stdout, reason = "the figures are what these tests are for")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a broken expectation is a failed test")]
+#![allow(clippy::print_stdout, reason = "the figures are what a reader wants")]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -188,7 +188,7 @@ async fn three_gateways_keep_a_cent_together_against_a_thousand_callers() {
     let (server, upstream) = (Postgres::start().await, Upstream::start().await);
     let (gateways, key) = three(&server, &upstream, 0.01).await;
     let call = |number: usize| {
-        let body = request(number % 2 == 0, (number % 3 == 0).then_some(100));
+        let body = request(number.is_multiple_of(2), (number.is_multiple_of(3)).then_some(100));
         gateways[number % 3].post("/v1/chat/completions").bearer(&key).json(&body)
     };
     let seen = burst((0..1000).map(call).collect()).await;

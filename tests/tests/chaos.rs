@@ -3,7 +3,8 @@
 //!
 //! `FLEETGATE_CHAOS_KILLS` sets how often the gateway is killed (300).
 
-#![allow(clippy::print_stdout, reason = "the figures are what these tests are for")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a broken expectation is a failed test")]
+#![allow(clippy::print_stdout, reason = "the figures are what a reader wants")]
 
 use std::time::Duration;
 

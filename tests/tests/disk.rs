@@ -1,7 +1,8 @@
 //! A disk that is full or read-only, a database that is locked or damaged: nothing is spent that cannot be written down, nothing
 //! that was delivered is lost, and the gateway says what is wrong. The figures are printed.
 
-#![allow(clippy::print_stdout, reason = "the figures are what these tests are for")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a broken expectation is a failed test")]
+#![allow(clippy::print_stdout, reason = "the figures are what a reader wants")]
 
 use std::fs;
 use std::path::Path;
@@ -228,7 +229,7 @@ async fn a_database_that_is_damaged_at_run_time_stops_calls_and_loses_none() {
         )
     };
     let damage = async || {
-        *held.lock().await = Some(Intruder::begin(&gw, &page("rootpage + 100000"), &page("rootpage - 100000")).await)
+        *held.lock().await = Some(Intruder::begin(&gw, &page("rootpage + 100000"), &page("rootpage - 100000")).await);
     };
     let repair = async || held.lock().await.take().expect("it is damaged").end().await;
     under_load("a damaged database", &gw, &upstream, damage, repair).await;

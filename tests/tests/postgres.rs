@@ -2,7 +2,8 @@
 //!
 //! `FLEETGATE_CHAOS_AWAY_SECONDS` sets for how long the database is stopped under load (60).
 
-#![allow(clippy::print_stdout, reason = "the figures are what these tests are for")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a broken expectation is a failed test")]
+#![allow(clippy::print_stdout, reason = "the figures are what a reader wants")]
 
 use std::path::Path;
 use std::time::{Duration, Instant};
