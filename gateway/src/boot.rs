@@ -92,8 +92,11 @@ pub(crate) fn review(config: &Config) -> Vec<Finding> {
 pub(crate) async fn boot(config: Config) -> Result<Booted, BootError> {
     let listeners = config.listen.iter().map(|address| Listener::bind(*address)).collect::<Result<Vec<_>, _>>()?;
     let ledger = Ledger::open(&config.database, &config.state_directory, config.durability).await?;
-    let keyring = Arc::new(Keyring::new(config.master_key.as_ref(), unless_away(ledger.keys().await)?));
-    let directory = Arc::new(Directory::new(unless_away(ledger.entities().await)?));
+    let keyring = Arc::new(Keyring::new(
+        config.master_key.as_ref(),
+        unless_away(ledger.keys().await, || ledger.remembered_keys())?,
+    ));
+    let directory = Arc::new(Directory::new(unless_away(ledger.entities().await, || ledger.remembered_entities())?));
     let router = Arc::new(Router::new(&config.deployments, &config.routing));
     let upstreams = config.deployments.iter().map(|entry| Upstream::resolve(entry, &config.environment).ok()).collect();
     let metrics = Arc::new(Metrics::default());
@@ -120,7 +123,8 @@ pub(crate) async fn boot(config: Config) -> Result<Booted, BootError> {
     remember_bills(&budgets, &ledger).await;
     let watched = Arc::clone(&book);
     metrics.watch(move |page| page.budgets(&levels(&watched)));
-    follow(&ledger, &book);
+    let changing = Arc::new(Mutex::new(()));
+    follow(&ledger, &book, Arc::clone(&changing));
     let calendar = BudgetOptions::from(&config.budgets).calendar;
     let engines: Vec<Arc<dyn Leasable>> = vec![
         Arc::new(LeasedBudgets::new(budgets.clone(), calendar, config.counts_unknown)),
@@ -143,7 +147,7 @@ pub(crate) async fn boot(config: Config) -> Result<Booted, BootError> {
         metrics: Arc::clone(&metrics),
         metrics_open: config.metrics_open,
         started_at: Timestamp::now(),
-        changing: Mutex::default(),
+        changing,
     });
     let gateway = Arc::new(Gateway {
         keyring,

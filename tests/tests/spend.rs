@@ -1,7 +1,7 @@
 //! Who spent how much, and old calls by today's prices: over the API and as people type it.
 
 use fleetgate_tests::upstream::openai::chat_request;
-use fleetgate_tests::{Gateway, MASTER_KEY, Upstream};
+use fleetgate_tests::{Gateway, MASTER_KEY, Postgres, Upstream};
 use fleetgate_wire::row::Row;
 use serde_json::{Value, json};
 
@@ -11,8 +11,9 @@ const GPT_COST: i64 = 800 * 400 + 200 * 100 + 50 * 1600;
 const OWN_COST: i64 = 1000 * 1000 + 50 * 2000;
 
 /// Two calls of `gpt-x` and one of `nameless`, which has no price, by the host mac; one of `gpt-x` by the host dgx.
-async fn spent(upstream: &Upstream) -> (Gateway, String) {
+async fn spent(upstream: &Upstream, database: Option<&str>) -> (Gateway, String) {
     let gw = Gateway::start(|c| {
+        let c = database.into_iter().fold(c, |c, url| c.database(url));
         let nameless = "openai/a-model-without-price";
         c.deployment("gpt-x", "openai/gpt-4.1-mini", upstream, &json!({})).deployment(
             "nameless",
@@ -37,8 +38,18 @@ fn known_cost(rows: &[Row]) -> i64 {
 
 #[tokio::test]
 async fn sums_are_those_of_the_rows() {
+    check_sums(None).await;
+}
+
+#[tokio::test]
+async fn sums_are_those_of_the_rows_on_postgresql() {
+    let server = Postgres::start().await;
+    check_sums(Some(&server.database("ledger").await)).await;
+}
+
+async fn check_sums(database: Option<&str>) {
     let upstream = Upstream::start().await;
-    let (gw, _) = spent(&upstream).await;
+    let (gw, _) = spent(&upstream, database).await;
     let answer = gw.admin_get("/api/spend?by=host,key&since=1d").await;
     let total = &answer["total"];
     assert_eq!((&total["calls"], &total["unpriced_calls"]), (&json!(4), &json!(1)));
@@ -61,7 +72,7 @@ async fn sums_are_those_of_the_rows() {
 #[tokio::test]
 async fn spend_is_the_administrators_alone_and_what_cannot_be_read_is_refused() {
     let upstream = Upstream::start().await;
-    let (gw, key) = spent(&upstream).await;
+    let (gw, key) = spent(&upstream, None).await;
     gw.get("/api/spend").bearer(&key).send().await.expect(403);
     gw.get("/api/spend/unpriced").bearer(&key).send().await.expect(403);
     gw.post("/api/spend/reprice").bearer(&key).json(&json!({})).send().await.expect(403);
@@ -73,8 +84,18 @@ async fn spend_is_the_administrators_alone_and_what_cannot_be_read_is_refused() 
 
 #[tokio::test]
 async fn a_model_without_a_price_is_listed_and_priced_when_its_entry_names_one() {
+    check_repricing(None).await;
+}
+
+#[tokio::test]
+async fn old_calls_are_priced_anew_on_postgresql_too() {
+    let server = Postgres::start().await;
+    check_repricing(Some(&server.database("ledger").await)).await;
+}
+
+async fn check_repricing(database: Option<&str>) {
     let upstream = Upstream::start().await;
-    let (mut gw, key) = spent(&upstream).await;
+    let (mut gw, key) = spent(&upstream, database).await;
     let listed = gw.admin_get("/api/spend/unpriced").await;
     let model = &listed["unpriced"][0];
     assert_eq!(listed["unpriced"].as_array().map(Vec::len), Some(1), "{listed}");
@@ -127,7 +148,7 @@ async fn a_model_without_a_price_is_listed_and_priced_when_its_entry_names_one()
 #[tokio::test]
 async fn the_command_shows_a_table_a_list_and_json() {
     let upstream = Upstream::start().await;
-    let (gw, _) = spent(&upstream).await;
+    let (gw, _) = spent(&upstream, None).await;
     let table = gw.fleetgate(&["spend", "--by", "host", "--by", "user"]).await;
     let lines: Vec<String> =
         table.stdout.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();

@@ -78,7 +78,7 @@ pub struct Admin {
     /// When this process started.
     pub started_at: Timestamp,
     /// Held while a key or an entity is changed: the change is made to the newest record, and the newest snapshot is the last one put in place.
-    pub changing: Mutex<()>,
+    pub changing: Arc<Mutex<()>>,
 }
 
 /// Something to call after a change.

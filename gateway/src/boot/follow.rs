@@ -2,24 +2,30 @@
 
 use std::sync::Arc;
 
+use tokio::sync::Mutex;
 use tokio::sync::broadcast::error::RecvError;
 
 use crate::ledger::{Change, Ledger, LedgerError};
 use crate::limits::LimitBook;
 
-/// What a database that is away holds comes when it is back.
-pub(super) fn unless_away<T>(read: Result<Vec<T>, LedgerError>) -> Result<Vec<T>, LedgerError> {
+/// Where a database is away at the start, what it last held must do until it is back.
+pub(super) fn unless_away<T>(
+    read: Result<Vec<T>, LedgerError>,
+    remembered: impl FnOnce() -> Vec<T>,
+) -> Result<Vec<T>, LedgerError> {
     match read {
         Err(error @ LedgerError::Away { .. }) => {
-            tracing::warn!(%error, "no virtual key is known until the database is there");
-            Ok(Vec::new())
+            let remembered = remembered();
+            tracing::warn!(%error, records = remembered.len(), "going on with what the database last said");
+            Ok(remembered)
         }
         read => read,
     }
 }
 
-/// Takes over what changes in the database, for as long as it is open.
-pub(super) fn follow(ledger: &Ledger, book: &Arc<LimitBook>) {
+/// Takes over what changes in the database, for as long as it is open. `changing` is held meanwhile: what is read must not take the
+/// place of something newer.
+pub(super) fn follow(ledger: &Ledger, book: &Arc<LimitBook>, changing: Arc<Mutex<()>>) {
     let Some(mut changes) = ledger.changes() else { return };
     let (ledger, book) = (ledger.clone(), Arc::clone(book));
     drop(tokio::spawn(async move {
@@ -30,6 +36,7 @@ pub(super) fn follow(ledger: &Ledger, book: &Arc<LimitBook>) {
                 Ok(_) => continue,
                 Err(RecvError::Closed) => return,
             }
+            let _changing = changing.lock().await;
             if let Err(error) = read(&ledger, &book).await {
                 tracing::warn!(%error, "what was changed elsewhere is not known here yet");
             }

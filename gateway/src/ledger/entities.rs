@@ -10,6 +10,9 @@ use super::keys::KeyChange;
 use super::{Ledger, LedgerError};
 use crate::auth::{EntityKind, EntityRecord, KeyRecord};
 
+/// What they are remembered as.
+const ENTITIES: &str = "entities";
+
 /// What was spent on calls so far, by scope.
 #[derive(Debug, Clone, Default)]
 pub struct Totals(pub(super) HashMap<String, NanoDollars>);
@@ -28,12 +31,18 @@ impl Ledger {
     /// # Errors
     /// When the database cannot be read.
     pub async fn entities(&self) -> Result<Vec<EntityRecord>, LedgerError> {
-        let records = self.read_or_recall("entities", self.store.entities().await)?;
+        let records = self.read(ENTITIES, self.store.entities().await)?;
         let parse = |record: &String| {
             serde_json::from_str(record)
                 .map_err(|error| self.unavailable(&format!("a stored entity is damaged: {error}")))
         };
         records.iter().map(parse).collect()
+    }
+
+    /// The entities that the server's database held when it was last read, for a start while it is away.
+    #[must_use]
+    pub fn remembered_entities(&self) -> Vec<EntityRecord> {
+        self.remembered(ENTITIES).recall().iter().filter_map(|record| serde_json::from_str(record).ok()).collect()
     }
 
     /// Stores an entity, new or changed.

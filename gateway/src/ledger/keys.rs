@@ -5,6 +5,9 @@ use fleetgate_wire::virtual_key::KeyHash;
 use super::{Ledger, LedgerError};
 use crate::auth::{EntityKind, EntityRecord, KeyRecord};
 
+/// What they are remembered as.
+const KEYS: &str = "keys";
+
 /// A change of the stored keys and entities. Each is made as a whole or not at all.
 #[derive(Debug)]
 pub(super) enum KeyChange {
@@ -30,11 +33,17 @@ impl Ledger {
     /// # Errors
     /// When the database cannot be read.
     pub async fn keys(&self) -> Result<Vec<KeyRecord>, LedgerError> {
-        let records = self.read_or_recall("keys", self.store.keys().await)?;
+        let records = self.read(KEYS, self.store.keys().await)?;
         let parse = |record: &String| {
             serde_json::from_str(record).map_err(|error| self.unavailable(&format!("a stored key is damaged: {error}")))
         };
         records.iter().map(parse).collect()
+    }
+
+    /// The keys that the server's database held when it was last read, for a start while it is away.
+    #[must_use]
+    pub fn remembered_keys(&self) -> Vec<KeyRecord> {
+        self.remembered(KEYS).recall().iter().filter_map(|record| serde_json::from_str(record).ok()).collect()
     }
 
     /// Stores a new key.

@@ -312,23 +312,17 @@ impl Ledger {
         }
     }
 
-    /// What a table holds; where a server is away, what it held when it was last read.
-    fn read_or_recall(&self, what: &str, read: Result<Vec<String>, sqlx::Error>) -> Result<Vec<String>, LedgerError> {
-        let Store::Postgres(postgres) = &self.store else { return read.map_err(|error| self.unavailable(&error)) };
-        let remembered = Remembered::new(&journal_folder(&self.path), what);
-        match read {
-            Ok(records) => {
-                remembered.keep(&records);
-                Ok(records)
-            }
-            Err(error) => match remembered.recall() {
-                nothing if nothing.is_empty() => Err(self.unavailable(&error)),
-                recalled => {
-                    tracing::warn!(database = %postgres, %error, what, "the database is away: going on with what it last said");
-                    Ok(recalled)
-                }
-            },
+    /// What a table holds. Of a server's it is kept what was read, for a start without it.
+    fn read(&self, what: &str, read: Result<Vec<String>, sqlx::Error>) -> Result<Vec<String>, LedgerError> {
+        let records = read.map_err(|error| self.unavailable(&error))?;
+        if let Store::Postgres(_) = &self.store {
+            self.remembered(what).keep(&records);
         }
+        Ok(records)
+    }
+
+    fn remembered(&self, what: &str) -> Remembered {
+        Remembered::new(&journal_folder(&self.path), what)
     }
 
     fn unwritable(&self, cause: &dyn std::fmt::Display) -> LedgerError {
