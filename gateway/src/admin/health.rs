@@ -28,10 +28,6 @@ pub(super) async fn ready(State(admin): State<Arc<Admin>>) -> Response {
         Some(cause) if admin.ledger.takes_calls() => answer(
             &json!({ "status": "healthy", "db": "disconnected", "reason": format!("rows wait in the journal: {cause}") }),
         ),
-        // The journal keeps the rows until the database is back: nothing is refused meanwhile.
-        Some(cause) if admin.ledger.takes_calls() => answer(
-            &json!({ "status": "healthy", "db": "disconnected", "reason": format!("rows wait in the journal: {cause}") }),
-        ),
         Some(cause) => {
             let body = json!({ "status": "unhealthy", "db": "disconnected", "reason": format!("the ledger cannot write: {cause}") });
             (StatusCode::SERVICE_UNAVAILABLE, answer(&body)).into_response()
