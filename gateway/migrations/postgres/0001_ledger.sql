@@ -73,9 +73,3 @@ CREATE TABLE entity (
     record JSONB NOT NULL,
     PRIMARY KEY (kind, id)
 );
-
--- What was set while the gateways ran, for all of them.
-CREATE TABLE setting (
-    name   TEXT PRIMARY KEY,
-    record JSONB NOT NULL
-);

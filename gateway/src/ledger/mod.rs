@@ -13,6 +13,7 @@ mod record;
 mod remembered;
 mod reprice;
 mod rollup;
+mod rows;
 mod share;
 mod slot;
 mod spend;

@@ -13,6 +13,12 @@ use crate::price::Cost;
 /// Rows in one transaction at most: new rows wait for it.
 const BATCH: usize = 200;
 
+/// The first figure stays for ever. A row whose cost is not what it was when it was read has been priced by somebody else.
+pub(super) const CORRECT: &str = "UPDATE entry SET \
+                       cost_before_nanousd = CASE WHEN repriced_at IS NULL THEN cost_nanousd ELSE cost_before_nanousd END, \
+                       cost_nanousd = $1, price_source = $2, price_name = $3, repriced_at = $4 \
+                       WHERE id = $5 AND cost_nanousd IS NOT DISTINCT FROM $6";
+
 /// Which rows shall be priced anew.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Repricing {

@@ -8,7 +8,7 @@ use super::Postgres;
 use super::apply::add_up;
 use crate::ledger::dimension::Dimension;
 use crate::ledger::past_call::{self, PastCall, Place};
-use crate::ledger::reprice::{Correction, Repricing};
+use crate::ledger::reprice::{CORRECT, Correction, Repricing};
 use crate::ledger::rollup::Rollup;
 use crate::ledger::spend::Span;
 use crate::ledger::sums::{self, SqlDialect};
@@ -20,12 +20,6 @@ const DIALECT: SqlDialect = SqlDialect {
     each_tag: " LEFT JOIN LATERAL jsonb_array_elements_text(entry.tags::jsonb) AS tagged(tag) ON true",
     tag: "tagged.tag",
 };
-
-/// The first figure stays for ever. A row whose cost is not what it was when it was read has been priced by somebody else.
-const CORRECT: &str = "UPDATE entry SET \
-                       cost_before_nanousd = CASE WHEN repriced_at IS NULL THEN cost_nanousd ELSE cost_before_nanousd END, \
-                       cost_nanousd = $1, price_source = $2, price_name = $3, repriced_at = $4 \
-                       WHERE id = $5 AND cost_nanousd IS NOT DISTINCT FROM $6";
 
 impl Postgres {
     /// The groups' sums and the sums of all.

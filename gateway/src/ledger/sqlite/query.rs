@@ -3,12 +3,13 @@
 use fleetgate_wire::money::NanoDollars;
 use fleetgate_wire::row::Row;
 use jiff::Timestamp;
+use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
-use sqlx::{QueryBuilder, Row as _};
 
 use super::Sqlite;
-use crate::ledger::query::{BucketSpend, DaySpend, Filter, KeySpend, tags};
+use crate::ledger::query::{BucketSpend, DaySpend, Filter, KeySpend};
 use crate::ledger::rollup::BUCKET_SECONDS;
+use crate::ledger::rows;
 
 impl Sqlite {
     pub(in crate::ledger) async fn spend_by_day(
@@ -33,29 +34,8 @@ impl Sqlite {
     }
 
     pub(in crate::ledger) async fn rows(&self, filter: &Filter) -> Result<Vec<Row>, sqlx::Error> {
-        let mut sql = QueryBuilder::<sqlx::Sqlite>::new("SELECT * FROM entry WHERE true");
-        let texts = [
-            (" AND host = ", &filter.host),
-            (" AND key_alias = ", &filter.key_alias),
-            (" AND key_hash = ", &filter.key_hash),
-            (" AND user_id = ", &filter.user),
-        ];
-        for (condition, text) in texts {
-            if let Some(text) = text {
-                sql.push(condition).push_bind(text);
-            }
-        }
-        if let Some(id) = &filter.request_id {
-            sql.push(" AND (id = ").push_bind(id).push(" OR upstream_id = ").push_bind(id).push(")");
-        }
-        for (condition, time) in [(" AND started_at >= ", filter.since), (" AND started_at < ", filter.until)] {
-            if let Some(time) = time {
-                sql.push(condition).push_bind(time.as_microsecond());
-            }
-        }
-        sql.push(" ORDER BY started_at DESC, id DESC LIMIT ").push_bind(filter.limit);
-        let rows = sql.build().fetch_all(&self.readers).await?;
-        rows.iter().map(read_row).collect()
+        let rows = rows::list(filter).build().fetch_all(&self.readers).await?;
+        rows.iter().map(rows::read).collect()
     }
 
     pub(in crate::ledger) async fn spend_of(&self, key_hash: &str) -> Result<KeySpend, sqlx::Error> {
@@ -109,54 +89,4 @@ impl Sqlite {
         writer.keep();
         Ok((rows.iter().map(spend).collect(), read))
     }
-}
-
-fn read_row(row: &SqliteRow) -> Result<Row, sqlx::Error> {
-    let count = |name: &str| -> Result<Option<u64>, sqlx::Error> {
-        Ok(row.try_get::<Option<i64>, _>(name)?.and_then(|count| u64::try_from(count).ok()))
-    };
-    let time = |name: &str| -> Result<Option<String>, sqlx::Error> {
-        let micros: Option<i64> = row.try_get(name)?;
-        Ok(micros.and_then(|micros| Timestamp::from_microsecond(micros).ok()).map(|time| format!("{time:.6}")))
-    };
-    Ok(Row {
-        request_id: row.try_get("id")?,
-        kind: row.try_get("kind")?,
-        host: row.try_get("host")?,
-        host_source: row.try_get("host_source")?,
-        workload: row.try_get("workload")?,
-        key_alias: row.try_get("key_alias")?,
-        key_hash: row.try_get("key_hash")?,
-        user: row.try_get("user_id")?,
-        team: row.try_get("team_id")?,
-        customer: row.try_get("customer")?,
-        tags: tags(row.try_get("tags")?),
-        endpoint: row.try_get("endpoint")?,
-        model_requested: row.try_get("model_requested")?,
-        model: row.try_get("model")?,
-        provider: row.try_get("provider")?,
-        status: row.try_get("status")?,
-        http_status: row.try_get("http_status")?,
-        error: row.try_get("error")?,
-        input_tokens: count("input_tokens")?,
-        cache_read_tokens: count("cache_read_tokens")?,
-        cache_write_tokens: count("cache_write_tokens")?,
-        output_tokens: count("output_tokens")?,
-        reasoning_tokens: count("reasoning_tokens")?,
-        cost_nanousd: row.try_get("cost_nanousd")?,
-        reserved_nanousd: row.try_get("reserved_nanousd")?,
-        cost_before_nanousd: row.try_get("cost_before_nanousd")?,
-        usage_source: row.try_get("usage_source")?,
-        price_source: row.try_get("price_source")?,
-        price_name: row.try_get("price_name")?,
-        service_tier: row.try_get("service_tier")?,
-        started_at: time("started_at")?.unwrap_or_default(),
-        first_byte_at: time("first_byte_at")?,
-        ended_at: time("ended_at")?.unwrap_or_default(),
-        user_agent: row.try_get("user_agent")?,
-        upstream_id: row.try_get("upstream_id")?,
-        destination: row.try_get("destination")?,
-        bytes_up: count("bytes_up")?,
-        bytes_down: count("bytes_down")?,
-    })
 }

@@ -7,14 +7,8 @@ use sqlx::Connection;
 use super::Sqlite;
 use super::apply::add_up;
 use crate::ledger::past_call::{self, PastCall, Place};
-use crate::ledger::reprice::{Correction, Repricing};
+use crate::ledger::reprice::{CORRECT, Correction, Repricing};
 use crate::ledger::rollup::Rollup;
-
-/// The first figure stays for ever. A row whose cost is not what it was when it was read has been priced by somebody else.
-const CORRECT: &str = "UPDATE entry SET \
-                       cost_before_nanousd = CASE WHEN repriced_at IS NULL THEN cost_nanousd ELSE cost_before_nanousd END, \
-                       cost_nanousd = ?, price_source = ?, price_name = ?, repriced_at = ? \
-                       WHERE id = ? AND cost_nanousd IS NOT DISTINCT FROM ?";
 
 impl Sqlite {
     /// The next rows behind a place, in order.
