@@ -24,6 +24,7 @@ pub mod postgres;
 pub mod process;
 pub mod real_clients;
 pub mod sidecar;
+pub mod sockets;
 pub mod upstream;
 pub mod wait;
 

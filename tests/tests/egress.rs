@@ -6,6 +6,7 @@ use std::process::Command;
 
 use fleetgate_tests::client::{Tunnel, raw};
 use fleetgate_tests::netns::Netns;
+use fleetgate_tests::sockets::dialling;
 use fleetgate_tests::upstream::openai::chat_request;
 use fleetgate_tests::upstream::tls::TestCa;
 use fleetgate_tests::wait::soon;
@@ -284,7 +285,7 @@ async fn a_client_that_leaves_while_the_destination_is_dialled_leaves_a_row() {
     let headers = authorization(MASTER_KEY);
     let request = format!("CONNECT {address} HTTP/1.1\r\nHost: {address}\r\n{headers}\r\n");
     client.write_all(request.as_bytes()).await.expect("the gateway reads");
-    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    dialling(address).await;
     drop(client);
     let row = tunnel_row(&gw).await;
     assert_eq!((row.status.as_str(), row.destination), ("client_gone", Some(address.to_string())));

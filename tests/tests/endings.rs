@@ -1,5 +1,6 @@
 //! However an answer ends, its row says how, what it used, who counted that, and what it cost.
 
+use fleetgate_tests::sockets::all_closed;
 use fleetgate_tests::upstream::openai::{chat_events, chat_request, stream_request};
 use fleetgate_tests::upstream::{anthropic, responses};
 use fleetgate_tests::wait::Gate;
@@ -75,6 +76,7 @@ async fn an_answer_is_read_to_its_end_for_a_client_that_left_where_the_operator_
     let mut open = gw.post("/v1/chat/completions").bearer(&key).json(&stream_request("gpt-x")).open().await;
     open.read_until("\"one\"").await;
     drop(open);
+    all_closed(gw.address()).await;
     gate.open();
     let row = eventually("its row", async || gw.rows().await.pop()).await;
     assert_eq!(told(&row), ("client_gone", "provider", true));

@@ -5,6 +5,7 @@
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use fleetgate_tests::sockets::all_closed;
 use fleetgate_tests::upstream::anthropic;
 use fleetgate_tests::upstream::openai::{chat_events, chat_request, stream_request};
 use fleetgate_tests::wait::Gate;
@@ -249,6 +250,7 @@ async fn an_answer_may_be_read_to_its_end_for_the_sake_of_its_row() {
     let mut open = gw.post("/v1/chat/completions").bearer(MASTER_KEY).json(&stream_request("gpt-x")).open().await;
     open.read_until("\"one\"").await;
     drop(open);
+    all_closed(gw.address()).await;
     gate.open();
     let row = eventually("the row of the call", async || gw.rows().await.pop()).await;
     assert_eq!((row.status.as_str(), row.usage_source.as_str()), ("client_gone", "provider"));
@@ -263,6 +265,7 @@ async fn an_answer_may_be_read_to_its_end_for_the_sake_of_its_row() {
         tokio::spawn(gw.post("/v1/chat/completions").bearer(MASTER_KEY).json(&chat_request("gpt-x")).try_open());
     upstream.arrived(2).await;
     waiting.abort();
+    all_closed(gw.address()).await;
     gate.open();
     let row = eventually("the second row", async || {
         let rows = gw.rows().await;
