@@ -77,7 +77,7 @@ impl Attempt {
         let entry = Entry {
             id: Uuid::now_v7(),
             kind: Kind::Call,
-            caller: permit.caller().clone(),
+            caller: Arc::clone(permit.caller()),
             endpoint: ask.endpoint.word(),
             model_requested: ask.model.clone(),
             model: outgoing.model.clone(),

@@ -46,7 +46,7 @@ pub(crate) async fn serve(gateway: &Arc<Gateway>, intake: Intake, visit: &mut Vi
     check_method(&head)?;
     let known = authenticate(&head.headers, head.uri.query(), peer, &gateway.keyring, started_at);
     let mut caller = match known.and_then(|caller| check_owners(&caller, &gateway.directory).map(|()| caller)) {
-        Ok(caller) => caller,
+        Ok(caller) => Arc::new(caller),
         Err(denied) => {
             front::discard(&head.headers, body).await;
             return Err(denied.into());
@@ -55,8 +55,11 @@ pub(crate) async fn serve(gateway: &Arc<Gateway>, intake: Intake, visit: &mut Vi
     visit.caller(&caller);
     let body = front::read(&mut head.headers, body, gateway.config.max_request_bytes).await?;
     let ask = Ask::read(endpoint, body)?;
-    caller.name_customer(ask.user.as_deref());
-    caller.tag(ask.tags.iter().map(String::as_str));
+    if ask.user.is_some() || caller.customer.is_some() || !ask.tags.is_empty() {
+        let caller = Arc::make_mut(&mut caller);
+        caller.name_customer(ask.user.as_deref());
+        caller.tag(ask.tags.iter().map(String::as_str));
+    }
     visit.model(&ask.model);
     let found = gateway.router.find(&ask.model);
     let (resolved, choices) = match &found {

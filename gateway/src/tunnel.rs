@@ -27,8 +27,8 @@ pub(crate) async fn serve(gateway: &Arc<Gateway>, intake: TunnelIntake) -> Resul
     check_owners(&caller, &gateway.directory)?;
     let user_agent = headers.get(header::USER_AGENT);
     let user_agent = user_agent.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
-    let permit = admit_tunnel(caller);
-    let entry = entry(permit.caller().clone(), &authority, user_agent, started_at);
+    let permit = admit_tunnel(Arc::new(caller));
+    let entry = entry(Arc::clone(permit.caller()), &authority, user_agent, started_at);
     let slot = gateway.ledger.begin(&entry).await?;
     let mut row = Row { slot: Some(slot), entry: Box::new(entry) };
     let opened = match gateway.dialer.open(&authority).await {
@@ -94,7 +94,7 @@ fn ask_for_credentials(denied: Denied) -> Refusal {
     }
 }
 
-fn entry(caller: Caller, authority: &str, user_agent: Option<String>, started_at: Timestamp) -> Entry {
+fn entry(caller: Arc<Caller>, authority: &str, user_agent: Option<String>, started_at: Timestamp) -> Entry {
     Entry {
         id: Uuid::now_v7(),
         kind: Kind::Tunnel,

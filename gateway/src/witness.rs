@@ -1,5 +1,6 @@
 //! What a call leaves for those who watch from outside: its counts, and its span.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use fleetgate_wire::endpoint::Endpoint;
@@ -18,7 +19,7 @@ use crate::trace::{Span, TraceContext};
 #[derive(Debug, Clone)]
 pub(crate) struct Visit {
     endpoint: Endpoint,
-    caller: Option<Caller>,
+    caller: Option<Arc<Caller>>,
     model: String,
 }
 
@@ -28,8 +29,8 @@ impl Visit {
     }
 
     /// It is known who calls.
-    pub(crate) fn caller(&mut self, caller: &Caller) {
-        self.caller = Some(caller.clone());
+    pub(crate) fn caller(&mut self, caller: &Arc<Caller>) {
+        self.caller = Some(Arc::clone(caller));
     }
 
     /// It is known which model is wanted.

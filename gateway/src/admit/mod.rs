@@ -4,19 +4,21 @@ pub mod budget;
 pub mod rate;
 pub mod scope;
 
+use std::sync::Arc;
+
 use crate::auth::{Caller, CallerKey};
 use crate::config::Deployment;
 
 /// The proof that a call may go out. Only [`admit_model`] and [`admit_tunnel`] make one.
 #[derive(Debug, Clone)]
 pub struct Permit {
-    caller: Caller,
+    caller: Arc<Caller>,
 }
 
 impl Permit {
     /// Who may.
     #[must_use]
-    pub fn caller(&self) -> &Caller {
+    pub fn caller(&self) -> &Arc<Caller> {
         &self.caller
     }
 }
@@ -45,7 +47,7 @@ pub enum Refused {
 /// # Errors
 /// When the key's list holds neither the name nor what it resolves to.
 pub fn admit_model<'a>(
-    caller: Caller,
+    caller: Arc<Caller>,
     model: &str,
     resolved: &str,
     deployments: impl Iterator<Item = &'a Deployment>,
@@ -78,7 +80,7 @@ pub fn reaches<'a>(
 
 /// Admits a tunnel. Where it may lead is the dialer's question.
 #[must_use]
-pub fn admit_tunnel(caller: Caller) -> Permit {
+pub fn admit_tunnel(caller: Arc<Caller>) -> Permit {
     Permit { caller }
 }
 

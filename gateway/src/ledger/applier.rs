@@ -8,9 +8,8 @@ use arc_swap::ArcSwapOption;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
-use super::journal::{Journal, Kind, Segment, decode};
-use super::record::Record;
-use super::store::Store;
+use super::journal::{Batch, Journal, Segment};
+use super::store::{ApplyError, Store};
 
 /// How long rows gather before they are written together, unless somebody wants to read them.
 const GATHER: Duration = Duration::from_millis(50);
@@ -162,12 +161,13 @@ impl Shared {
             let was_sealed = segment.is_sealed();
             let bytes = segment.read(place.offset, BATCH).map_err(|error| unreadable(&segment, &error))?;
             place.segment = Some(Arc::clone(&segment));
-            let taken = self.apply(&segment, &bytes).await?;
+            let read = bytes.len();
+            let taken = self.apply(&segment, bytes).await?;
             place.offset += taken;
             if taken > 0 {
                 continue;
             }
-            if !bytes.is_empty() && bytes.len() < BATCH {
+            if read > 0 && read < BATCH {
                 return Err(unreadable(&segment, &"a record is damaged"));
             }
             if !was_sealed {
@@ -179,27 +179,20 @@ impl Shared {
     }
 
     /// Applies the whole frames in these bytes, and says how many bytes they had.
-    async fn apply(&self, segment: &Segment, bytes: &[u8]) -> Result<usize, String> {
-        let (mut at, mut records) = (0, Vec::new());
-        while let Some(frame) = decode(&bytes[at..]).map_err(|error| unreadable(segment, &error))? {
-            at += frame.size;
-            if frame.kind == Kind::Settled {
-                records.push(frame.record().map_err(|error| unreadable(segment, &error))?);
-            }
+    async fn apply(&self, segment: &Segment, bytes: Vec<u8>) -> Result<usize, String> {
+        let batch = Batch::cut(bytes).map_err(|error| unreadable(segment, &error))?;
+        let (size, count) = (batch.size(), batch.len() as u64);
+        if count == 0 {
+            return Ok(size);
         }
-        self.store(&records).await?;
-        Ok(at)
-    }
-
-    async fn store(&self, records: &[Record<'_>]) -> Result<(), String> {
-        if records.is_empty() {
-            return Ok(());
-        }
-        let applied = &self.applied;
+        let applied = self.applied.clone();
         // The number moves with the commit, so that whoever holds the database sees both or neither.
-        let count = records.len() as u64;
-        let done = || applied.send_modify(|applied| *applied += count);
-        self.store.apply(records, done).await.map_err(|error| error.to_string())
+        let done = move || applied.send_modify(|applied| *applied += count);
+        match self.store.apply(batch, done).await {
+            Ok(()) => Ok(size),
+            Err(ApplyError::Unreadable(error)) => Err(unreadable(segment, &error)),
+            Err(error) => Err(error.to_string()),
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! One row before it is written.
 
+use std::sync::Arc;
+
 use fleetgate_wire::money::NanoDollars;
 use fleetgate_wire::usage::{Usage, UsageSource};
 use jiff::Timestamp;
@@ -17,7 +19,7 @@ pub struct Entry {
     /// Attempt or tunnel.
     pub kind: Kind,
     /// Who pays.
-    pub caller: Caller,
+    pub caller: Arc<Caller>,
     /// Which API.
     pub endpoint: &'static str,
     /// The model by the caller's name.

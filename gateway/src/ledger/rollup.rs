@@ -9,6 +9,8 @@ use super::record::Record;
 /// Seconds in a bucket. All the world's time zones are whole quarters of an hour away from UTC, so days and months of any of them
 /// begin with a bucket.
 pub(super) const BUCKET_SECONDS: i64 = 900;
+/// The same in microseconds.
+const BUCKET: i64 = BUCKET_SECONDS * 1_000_000;
 
 /// What was spent in one bucket.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -26,6 +28,12 @@ impl Sum {
             Some(cost_nanousd) => Self { cost_nanousd, held_nanousd: 0, calls: 1 },
             None => Self { cost_nanousd: 0, held_nanousd: reserved_nanousd.unwrap_or(0), calls: 1 },
         }
+    }
+
+    fn add(&mut self, more: Self) {
+        self.cost_nanousd = self.cost_nanousd.saturating_add(more.cost_nanousd);
+        self.held_nanousd = self.held_nanousd.saturating_add(more.held_nanousd);
+        self.calls += more.calls;
     }
 
     /// What must be added to `other` to make it this.
@@ -46,7 +54,7 @@ pub(super) struct Rollup {
 }
 
 /// Whom a call is charged to, and when: what its scopes are made of.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Charged<'a> {
     pub(super) key_hash: &'a str,
     pub(super) host: &'a str,
@@ -70,16 +78,27 @@ impl Rollup {
         }
     }
 
+    /// Adds many rows. Most of those that end together are charged alike, and then their scopes are named only once.
+    pub(super) fn add_all<'r>(&mut self, records: impl Iterator<Item = &'r Record<'r>>) {
+        let mut alike: HashMap<Charged<'r>, Sum> = HashMap::new();
+        for record in records.filter(|record| record.kind == "call") {
+            let charged = record.charged();
+            let started_at = charged.started_at.div_euclid(BUCKET) * BUCKET;
+            let more = Sum::of_call(record.cost_nanousd, record.reserved_nanousd);
+            alike.entry(Charged { started_at, ..charged }).or_default().add(more);
+        }
+        for (charged, sum) in alike {
+            self.change(&charged, sum);
+        }
+    }
+
     /// Changes the sums of all scopes that a call counts in.
     pub(super) fn change(&mut self, charged: &Charged<'_>, more: Sum) {
-        let bucket = charged.started_at.div_euclid(BUCKET_SECONDS * 1_000_000);
+        let bucket = charged.started_at.div_euclid(BUCKET);
         let mut scope = std::mem::take(&mut self.scope);
         each_scope(charged, &mut scope, |scope| {
             // Looked up by a borrowed pair there would be no copy for a scope that is there already; HashMap has no such look-up.
-            let sum = self.sums.entry((scope.to_owned(), bucket)).or_default();
-            sum.cost_nanousd = sum.cost_nanousd.saturating_add(more.cost_nanousd);
-            sum.held_nanousd = sum.held_nanousd.saturating_add(more.held_nanousd);
-            sum.calls += more.calls;
+            self.sums.entry((scope.to_owned(), bucket)).or_default().add(more);
         });
         self.scope = scope;
     }

@@ -8,11 +8,11 @@ use fleetgate_wire::spend::{Group, Sums, UnpricedModel};
 use jiff::Timestamp;
 
 use super::dimension::Dimension;
+use super::journal::{Batch, Unreadable};
 use super::keys::KeyChange;
 use super::past_call::{PastCall, Place};
 use super::postgres::Postgres;
 use super::query::{BucketSpend, DaySpend, Filter, KeySpend};
-use super::record::Record;
 use super::reprice::{Correction, Repricing};
 use super::spend::Span;
 use super::sqlite::Sqlite;
@@ -27,13 +27,33 @@ pub(super) enum Store {
     Postgres(Arc<Postgres>),
 }
 
+/// Why rows did not reach the database.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ApplyError {
+    /// The server or its connection.
+    #[error(transparent)]
+    Server(#[from] sqlx::Error),
+    /// The file.
+    #[error(transparent)]
+    File(#[from] rusqlite::Error),
+    /// The journal.
+    #[error(transparent)]
+    Unreadable(#[from] Unreadable),
+    /// The thread that wrote is gone.
+    #[error("the writing thread ended: {0}")]
+    Thread(#[from] tokio::task::JoinError),
+}
+
 impl Store {
     /// Writes rows and their sums in one transaction; rows that are there already change nothing. `done` is called with the
     /// commit.
-    pub(super) async fn apply(&self, records: &[Record<'_>], done: impl FnOnce()) -> Result<(), sqlx::Error> {
+    pub(super) async fn apply(&self, batch: Batch, done: impl FnOnce() + Send + 'static) -> Result<(), ApplyError> {
         match self {
-            Self::Sqlite(sqlite) => sqlite.apply(records, done).await,
-            Self::Postgres(postgres) => postgres.apply(records, done).await,
+            Self::Sqlite(sqlite) => sqlite.apply(batch, done).await,
+            Self::Postgres(postgres) => {
+                let records = batch.records().collect::<Result<Vec<_>, _>>()?;
+                Ok(postgres.apply(&records, done).await?)
+            }
         }
     }
 

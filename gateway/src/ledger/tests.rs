@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::auth::{Caller, CallerHost, CallerKey};
+use crate::ledger::journal::Batch;
 use crate::price::{Cost, PriceSource};
 
 mod spend;
@@ -63,7 +64,7 @@ fn entry(change: impl FnOnce(&mut Entry)) -> Entry {
     let mut entry = Entry {
         id: Uuid::now_v7(),
         kind: Kind::Call,
-        caller,
+        caller: caller.into(),
         endpoint: "chat",
         model_requested: "gpt-x".into(),
         model: "gpt-x".into(),
@@ -176,7 +177,7 @@ async fn a_call_whose_end_nobody_saw_has_a_row_that_says_so() {
     let opened = entry(|entry| {
         entry.status = Status::Interrupted;
         entry.reserved = reserved;
-        entry.caller.tags = vec!["nightly".into()];
+        Arc::make_mut(&mut entry.caller).tags = vec!["nightly".into()];
     });
     let slot = world.ledger.begin(&opened).await.unwrap();
     world.record(entry(|_| ())).await.await.unwrap();
@@ -205,12 +206,12 @@ async fn sums_are_those_of_the_rows_even_when_rows_come_twice() {
     let world = world().await;
     let Store::Sqlite(sqlite) = &world.ledger.store else { panic!("a file") };
     let rows: Vec<_> = (1..=100).map(record).collect();
-    sqlite.apply(&rows[..60], || ()).await.unwrap();
-    sqlite.apply(&rows, || ()).await.unwrap();
-    sqlite.apply(&rows[40..], || ()).await.unwrap();
+    sqlite.apply(Batch::of(&rows[..60]), || ()).await.unwrap();
+    sqlite.apply(Batch::of(&rows), || ()).await.unwrap();
+    sqlite.apply(Batch::of(&rows[40..]), || ()).await.unwrap();
     let mut unknown = record(101);
     (unknown.cost_nanousd, unknown.reserved_nanousd) = (None, Some(70));
-    sqlite.apply(&[unknown], || ()).await.unwrap();
+    sqlite.apply(Batch::of(&[unknown]), || ()).await.unwrap();
     for scope in ["global:all", "key:00ff", "host:mac", "key_model:00ff/gpt-x", "provider:openai"] {
         let spent = world.ledger.spent(&scope.parse().unwrap(), Timestamp::UNIX_EPOCH, None).await.unwrap().0;
         let (cost, held) = (NanoDollars(500), NanoDollars(70));

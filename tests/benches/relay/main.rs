@@ -1,8 +1,9 @@
 //! What gateway and sidecar cost, beside a bare pass-through proxy in the same run on the same machine.
 //!
 //! `cargo bench -p fleetgate-tests --bench relay`. Seconds per cell: `FLEETGATE_BENCH_SECONDS` (2); rounds:
-//! `FLEETGATE_BENCH_ROUNDS` (3); programs: `FLEETGATE_BIN_DIR`, else they are built. Absolute figures change from run to run; the
-//! ratios to the floor within one run are what counts.
+//! `FLEETGATE_BENCH_ROUNDS` (3); programs: `FLEETGATE_BIN_DIR`, else they are built. `FLEETGATE_BENCH_TARGETS` (names, separated by
+//! commas) and `FLEETGATE_BENCH_CLIENTS` (numbers) leave out the others. Absolute figures change from run to run; the ratios to the
+//! floor within one run are what counts.
 
 #![allow(clippy::expect_used, clippy::print_stdout, reason = "a benchmark prints, and stops at the first surprise")]
 #![allow(clippy::cast_precision_loss, reason = "figures for people")]
@@ -70,7 +71,7 @@ async fn measure(provider: SocketAddr) {
     let key = text.to_owned();
     let alone = Sidecar::for_host("bench").gateway_url(&format!("http://{provider}")).key(&key).start().await;
     let before = Sidecar::for_host("bench").gateway(&gateway).key(&key).start().await;
-    let targets = [
+    let mut targets = vec![
         Target { name: "floor", address: floor.address(), pids: vec![floor.pid()] },
         Target { name: "gateway", address: gateway.address(), pids: vec![gateway.pid()] },
         Target { name: "gateway, limits", address: limited.address(), pids: vec![limited.pid()] },
@@ -79,8 +80,14 @@ async fn measure(provider: SocketAddr) {
         Target { name: "sidecar+gateway", address: before.address(), pids: vec![before.pid(), gateway.pid()] },
     ];
 
+    if let Some(wanted) = list("FLEETGATE_BENCH_TARGETS") {
+        targets.retain(|target| target.name == "floor" || wanted.iter().any(|name| name == target.name));
+    }
+    let cells = list("FLEETGATE_BENCH_CLIENTS");
+    let is_wanted = |clients: usize| cells.as_ref().is_none_or(|cells| cells.contains(&clients.to_string()));
+
     println!("{rounds} rounds of {time:?} a cell; medians; in brackets the ratio to the floor of the same run\n");
-    for (clients, stream) in CELLS {
+    for (clients, stream) in CELLS.into_iter().filter(|(clients, _)| is_wanted(*clients)) {
         let mut figures = vec![Vec::new(); targets.len()];
         for _ in 0..rounds {
             for (target, figures) in targets.iter().zip(&mut figures) {
@@ -91,6 +98,10 @@ async fn measure(provider: SocketAddr) {
         let medians: Vec<Figures> = figures.iter().map(|rounds| median(rounds)).collect();
         print_table(clients, stream, &targets, &medians);
     }
+}
+
+fn list(variable: &str) -> Option<Vec<String>> {
+    Some(env::var(variable).ok()?.split(',').map(|word| word.trim().to_owned()).collect())
 }
 
 fn median(rounds: &[Figures]) -> Figures {

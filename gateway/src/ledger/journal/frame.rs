@@ -8,6 +8,8 @@ use crate::ledger::record::Record;
 /// The form of the rows in the frames. Frames of another form are refused, never guessed at.
 pub(crate) const FORMAT: u8 = 1;
 const HEAD: usize = 8;
+/// Where in a frame its row begins: behind length, checksum, form and kind.
+pub(super) const PAYLOAD: usize = HEAD + 2;
 
 /// What a frame says of its row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,8 +41,13 @@ pub(in crate::ledger) struct Unreadable {
 impl<'a> Frame<'a> {
     /// The row.
     pub(in crate::ledger) fn record(&self) -> Result<Record<'a>, Unreadable> {
-        postcard::from_bytes(self.payload).map_err(|_| Unreadable { form: FORMAT })
+        read(self.payload)
     }
+}
+
+/// Reads a frame's row from its bytes.
+pub(super) fn read(payload: &[u8]) -> Result<Record<'_>, Unreadable> {
+    postcard::from_bytes(payload).map_err(|_| Unreadable { form: FORMAT })
 }
 
 /// Writes a frame into `buffer`, which is emptied first.

@@ -8,6 +8,7 @@
 //! The room for the last word on every call under way is taken from the disk before the call goes out. A disk that fills up
 //! stops new calls, never the rows of those that were made.
 
+mod batch;
 mod frame;
 mod recovery;
 mod segment;
@@ -27,8 +28,10 @@ use tokio::sync::Notify;
 use super::record::Record;
 use crate::config::Durability;
 
+pub(super) use batch::Batch;
+use frame::Kind;
+pub(super) use frame::Unreadable;
 pub use frame::scan_journal;
-pub(super) use frame::{Kind, decode};
 pub(super) use segment::Segment;
 pub(super) use sync::Synced;
 use sync::Syncer;

@@ -13,7 +13,7 @@ fn settled(folder: &Path) -> Vec<u128> {
     for segment in left.segments {
         let bytes = segment.read(0, usize::MAX).unwrap();
         let mut at = 0;
-        while let Some(frame) = decode(&bytes[at..]).unwrap() {
+        while let Some(frame) = frame::decode(&bytes[at..]).unwrap() {
             at += frame.size;
             if frame.kind == Kind::Settled {
                 ids.push(frame.record().unwrap().id);

@@ -1,37 +1,29 @@
 //! Rows into the table, and into the sums.
+//!
+//! Here alone the file is written without sqlx, with a connection of its own: each of sqlx's statements is two changes of thread, each
+//! of its values a copy, and rows are most of what a busy gateway writes.
 
 use std::sync::LazyLock;
 
-use sqlx::query::Query;
-use sqlx::sqlite::{SqliteArguments, SqliteConnection};
-use sqlx::{Connection, Sqlite as Driver};
+use rusqlite::{Connection, Statement, ToSql, TransactionBehavior};
+use sqlx::sqlite::SqliteConnection;
+use uuid::Uuid;
 
 use super::Sqlite;
+use crate::ledger::journal::Batch;
 use crate::ledger::record::Record;
 use crate::ledger::rollup::Rollup;
+use crate::ledger::store::ApplyError;
 
-/// Rows or sums in one statement at most, as a power of two. Each statement costs two changes of thread; and each is kept
-/// prepared, so there is one for every power of two and none for the numbers between.
-const MOST_POWER: u32 = 6;
+/// A row that is applied again after a crash changes nothing: its identifier makes that harmless.
+static INSERT: LazyLock<String> = LazyLock::new(|| {
+    let places = ["?"; COLUMNS.len()].join(", ");
+    format!("INSERT INTO entry ({}) VALUES ({places}) ON CONFLICT (id) DO NOTHING", COLUMNS.join(", "))
+});
 
-/// The statements for 1, 2, 4 … rows, put together once.
-static INSERTS: LazyLock<Vec<String>> = LazyLock::new(|| powers().map(insert_statement).collect());
-/// The same for sums.
-static ADDITIONS: LazyLock<Vec<String>> = LazyLock::new(|| powers().map(addition_statement).collect());
-
-fn powers() -> impl Iterator<Item = usize> {
-    (0..=MOST_POWER).map(|power| 1 << power)
-}
-
-/// Cuts a list into pieces whose lengths are powers of two, each with that power.
-fn pieces<T>(mut rest: &[T]) -> impl Iterator<Item = (usize, &[T])> {
-    std::iter::from_fn(move || {
-        let power = rest.len().checked_ilog2()?.min(MOST_POWER);
-        let (piece, behind) = rest.split_at(1 << power);
-        rest = behind;
-        Some((power as usize, piece))
-    })
-}
+const ADD: &str = "INSERT INTO spend (scope, bucket, cost_nanousd, held_nanousd, calls) VALUES (?, ?, ?, ?, ?) \
+                   ON CONFLICT (scope, bucket) DO UPDATE SET cost_nanousd = cost_nanousd + excluded.cost_nanousd, \
+                   held_nanousd = held_nanousd + excluded.held_nanousd, calls = calls + excluded.calls";
 
 const COLUMNS: [&str; 39] = [
     "id",
@@ -79,117 +71,101 @@ impl Sqlite {
     /// Writes rows and their sums in one transaction.
     pub(in crate::ledger) async fn apply(
         &self,
-        records: &[Record<'_>],
-        done: impl FnOnce(),
-    ) -> Result<(), sqlx::Error> {
-        let mut writer = self.writer.hold().await?;
-        let mut transaction = writer.begin().await?;
-        let mut rollup = Rollup::default();
-        let mut all_new = true;
-        for (power, piece) in pieces(records) {
-            all_new &= insert(&mut transaction, power, piece).await? == piece.len() as u64;
-            piece.iter().for_each(|record| rollup.add(record));
-        }
-        if !all_new {
-            // An earlier process had applied some of them before it died, and they were counted then.
-            transaction.rollback().await?;
-            transaction = writer.begin().await?;
-            rollup = Rollup::default();
-            for record in records {
-                if insert(&mut transaction, 0, std::slice::from_ref(record)).await? == 1 {
-                    rollup.add(record);
-                }
-            }
-        }
-        add_up(&rollup, &mut transaction).await?;
-        transaction.commit().await?;
-        // Still held: whoever reads with this connection sees the number with the rows.
-        done();
-        writer.keep();
-        Ok(())
+        batch: Batch,
+        done: impl FnOnce() + Send + 'static,
+    ) -> Result<(), ApplyError> {
+        let mut held = self.writer.hold_for_rows().await;
+        tokio::task::spawn_blocking(move || {
+            let mut rows = held.rows()?;
+            write(&mut rows, &batch)?;
+            // Still held: whoever reads with the writer sees the number with the rows.
+            done();
+            held.keep(rows);
+            Ok(())
+        })
+        .await?
     }
 }
 
-/// Adds to the sums.
-pub(super) async fn add_up(rollup: &Rollup, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
-    let sums: Vec<_> = rollup.iter().collect();
-    for (power, piece) in pieces(&sums) {
-        let mut add = sqlx::query(ADDITIONS[power].as_str());
-        for (scope, bucket, sum) in piece {
-            add = add.bind(*scope).bind(bucket).bind(sum.cost_nanousd).bind(sum.held_nanousd).bind(sum.calls);
+fn write(connection: &mut Connection, batch: &Batch) -> Result<(), ApplyError> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let mut insert = transaction.prepare_cached(&INSERT)?;
+    let mut new = Vec::with_capacity(batch.len());
+    for record in batch.records() {
+        let record = record?;
+        // An earlier process may have applied it before it died; it was counted then.
+        if put(&mut insert, &record)? == 1 {
+            new.push(record);
         }
+    }
+    drop(insert);
+    let mut rollup = Rollup::default();
+    rollup.add_all(new.iter());
+    let mut add = transaction.prepare_cached(ADD)?;
+    for (scope, bucket, sum) in rollup.iter() {
+        add.execute((scope, bucket, sum.cost_nanousd, sum.held_nanousd, sum.calls))?;
+    }
+    drop(add);
+    Ok(transaction.commit()?)
+}
+
+/// Adds to the sums, in a transaction of sqlx.
+pub(super) async fn add_up(rollup: &Rollup, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    for (scope, bucket, sum) in rollup.iter() {
+        let add = sqlx::query(ADD).bind(scope).bind(bucket);
+        let add = add.bind(sum.cost_nanousd).bind(sum.held_nanousd).bind(sum.calls);
         add.execute(&mut *connection).await?;
     }
     Ok(())
 }
 
-fn insert_statement(rows: usize) -> String {
-    let places = format!("({})", vec!["?"; COLUMNS.len()].join(", "));
-    // A row that is applied again after a crash changes nothing: its identifier makes that harmless.
-    format!(
-        "INSERT INTO entry ({}) VALUES {} ON CONFLICT (id) DO NOTHING",
-        COLUMNS.join(", "),
-        vec![places; rows].join(", ")
-    )
-}
-
-fn addition_statement(sums: usize) -> String {
-    format!(
-        "INSERT INTO spend (scope, bucket, cost_nanousd, held_nanousd, calls) VALUES {} ON CONFLICT (scope, bucket) DO UPDATE SET \
-         cost_nanousd = cost_nanousd + excluded.cost_nanousd, held_nanousd = held_nanousd + excluded.held_nanousd, \
-         calls = calls + excluded.calls",
-        vec!["(?, ?, ?, ?, ?)"; sums].join(", ")
-    )
-}
-
-/// Inserts 2 to the power of so many rows.
-async fn insert(connection: &mut SqliteConnection, power: usize, records: &[Record<'_>]) -> Result<u64, sqlx::Error> {
-    let query = records.iter().fold(sqlx::query(INSERTS[power].as_str()), |query, record| bind(query, record));
-    Ok(query.execute(connection).await?.rows_affected())
-}
-
-/// One row's values, in the order of [`COLUMNS`].
-fn bind<'q>(query: Query<'q, Driver, SqliteArguments>, record: &'q Record<'_>) -> Query<'q, Driver, SqliteArguments> {
-    query
-        .bind(record.id_text())
-        .bind(record.kind)
-        .bind(record.host)
-        .bind(record.host_source)
-        .bind(record.workload)
-        .bind(record.key_alias)
-        .bind(record.key_hash)
-        .bind(record.user_id)
-        .bind(record.team_id)
-        .bind(record.customer)
-        .bind(record.tags_text())
-        .bind(record.endpoint)
-        .bind(record.model_requested)
-        .bind(record.model)
-        .bind(record.provider)
-        .bind(record.deployment_id)
-        .bind(record.status)
-        .bind(record.http_status)
-        .bind(record.error)
-        .bind(record.usage)
-        .bind(record.input_tokens.map(signed))
-        .bind(record.cache_read_tokens.map(signed))
-        .bind(record.cache_write_tokens.map(signed))
-        .bind(record.output_tokens.map(signed))
-        .bind(record.reasoning_tokens.map(signed))
-        .bind(record.cost_nanousd)
-        .bind(record.reserved_nanousd)
-        .bind(record.usage_source)
-        .bind(record.price_source)
-        .bind(record.price_name)
-        .bind(record.service_tier)
-        .bind(record.started_at)
-        .bind(record.first_byte_at)
-        .bind(record.ended_at)
-        .bind(record.user_agent)
-        .bind(record.upstream_id)
-        .bind(record.destination)
-        .bind(record.bytes_up.map(signed))
-        .bind(record.bytes_down.map(signed))
+/// Inserts a row; its values are in the order of [`COLUMNS`].
+fn put(insert: &mut Statement<'_>, record: &Record<'_>) -> rusqlite::Result<usize> {
+    let mut id = Uuid::encode_buffer();
+    let id = &*Uuid::from_u128(record.id).hyphenated().encode_lower(&mut id);
+    let tags = record.tags_text();
+    let values: [&dyn ToSql; COLUMNS.len()] = [
+        &id,
+        &record.kind,
+        &record.host,
+        &record.host_source,
+        &record.workload,
+        &record.key_alias,
+        &record.key_hash,
+        &record.user_id,
+        &record.team_id,
+        &record.customer,
+        &tags,
+        &record.endpoint,
+        &record.model_requested,
+        &record.model,
+        &record.provider,
+        &record.deployment_id,
+        &record.status,
+        &record.http_status,
+        &record.error,
+        &record.usage,
+        &record.input_tokens.map(signed),
+        &record.cache_read_tokens.map(signed),
+        &record.cache_write_tokens.map(signed),
+        &record.output_tokens.map(signed),
+        &record.reasoning_tokens.map(signed),
+        &record.cost_nanousd,
+        &record.reserved_nanousd,
+        &record.usage_source,
+        &record.price_source,
+        &record.price_name,
+        &record.service_tier,
+        &record.started_at,
+        &record.first_byte_at,
+        &record.ended_at,
+        &record.user_agent,
+        &record.upstream_id,
+        &record.destination,
+        &record.bytes_up.map(signed),
+        &record.bytes_down.map(signed),
+    ];
+    insert.execute(values.as_slice())
 }
 
 /// SQLite's integers are signed; no count comes near the limit.

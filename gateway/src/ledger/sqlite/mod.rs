@@ -67,7 +67,8 @@ impl Sqlite {
         let readers = SqlitePoolOptions::new().max_connections(READERS).min_connections(0);
         let options = options.create_if_missing(false);
         let readers = readers.connect_lazy_with(options.clone().read_only(true));
-        Ok(Self { writer: Writer::new(options, connection), readers, path: path.to_owned() })
+        let writer = Writer::new(options, path.to_owned(), durability, connection);
+        Ok(Self { writer, readers, path: path.to_owned() })
     }
 
     /// Moves what is in the write-ahead log into the file and lets go of the readers.

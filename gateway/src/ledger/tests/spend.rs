@@ -4,6 +4,7 @@ use fleetgate_wire::spend::Sums;
 use proptest::prelude::*;
 
 use super::*;
+use crate::ledger::journal::Batch;
 
 const USAGE: &str = r#"{"input":10,"output":2}"#;
 const SCOPES: [&str; 4] = ["global:all", "key:00ff", "tag:nightly", "key_model:00ff/gpt-x"];
@@ -26,7 +27,7 @@ fn at(nanos: i64) -> Cost {
 
 async fn apply(world: &World, rows: &[Record<'_>]) {
     let Store::Sqlite(sqlite) = &world.ledger.store else { unreachable!("a file") };
-    sqlite.apply(rows, || ()).await.unwrap();
+    sqlite.apply(Batch::of(rows), || ()).await.unwrap();
 }
 
 /// Name of the group, its calls and its cost.
