@@ -74,8 +74,8 @@ async fn measure(provider: SocketAddr) {
     let mut targets = vec![
         Target { name: "floor", address: floor.address(), pids: vec![floor.pid()] },
         Target { name: "gateway", address: gateway.address(), pids: vec![gateway.pid()] },
-        Target { name: "gateway, limits", address: limited.address(), pids: vec![limited.pid()] },
-        Target { name: "gateway, power", address: power.address(), pids: vec![power.pid()] },
+        Target { name: "gateway+limits", address: limited.address(), pids: vec![limited.pid()] },
+        Target { name: "gateway+power", address: power.address(), pids: vec![power.pid()] },
         Target { name: "sidecar", address: alone.address(), pids: vec![alone.pid()] },
         Target { name: "sidecar+gateway", address: before.address(), pids: vec![before.pid(), gateway.pid()] },
     ];
