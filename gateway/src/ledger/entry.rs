@@ -1,11 +1,12 @@
 //! One row before it is written.
 
 use fleetgate_wire::money::NanoDollars;
+use fleetgate_wire::row::Mark;
 use fleetgate_wire::usage::{Usage, UsageSource};
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::record::Record;
+use super::record::{Provenance, Record};
 use crate::auth::Caller;
 use crate::price::Cost;
 
@@ -130,6 +131,9 @@ impl Entry {
         let (host, key_hash) = (self.caller.host.to_string(), self.caller.key.hash_text());
         let usage = self.usage.as_ref().and_then(|usage| serde_json::to_string(usage).ok());
         let count = |pick: fn(&Usage) -> u64| self.usage.as_ref().map(pick);
+        // Asked for anew each time: what the mesh says may have come meanwhile.
+        let (marks, host_seen) = (self.caller.marks(), self.caller.host_seen());
+        let sighting = self.caller.origin.sighting.as_ref().map(ToString::to_string);
         show(&Record {
             id: self.id.as_u128(),
             kind: self.kind.word(),
@@ -170,6 +174,13 @@ impl Entry {
             destination: self.destination.as_deref().map(cut),
             bytes_up: self.bytes.map(|(up, _)| up),
             bytes_down: self.bytes.map(|(_, down)| down),
+            provenance: Provenance {
+                process: self.caller.origin.process.as_deref().map(cut),
+                os_user: self.caller.origin.os_user.as_deref().map(cut),
+                marks: marks.into_iter().map(Mark::word).collect(),
+                host_seen: host_seen.as_ref().map(|host| cut(host.as_str())),
+                sighting: sighting.as_deref(),
+            },
         })
     }
 }

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::fmt::Write;
 
 use super::record::Record;
+use super::sighting::{Place, Seen, Sightings};
 
 /// Seconds in a bucket. All the world's time zones are whole quarters of an hour away from UTC, so days and months of any of them
 /// begin with a bucket.
@@ -42,6 +43,7 @@ impl Sum {
 #[derive(Debug, Default)]
 pub(super) struct Rollup {
     sums: HashMap<(String, i64), Sum>,
+    sightings: Sightings,
     scope: String,
 }
 
@@ -63,8 +65,9 @@ pub(super) struct Charged<'a> {
 }
 
 impl Rollup {
-    /// Adds a row to the sums of all scopes that it counts in.
+    /// Adds a row to the sums of all scopes that it counts in, and to the sightings.
     pub(super) fn add(&mut self, record: &Record<'_>) {
+        self.sightings.add(record);
         if record.kind == "call" {
             self.change(&record.charged(), Sum::of_call(record.cost_nanousd, record.reserved_nanousd));
         }
@@ -82,6 +85,11 @@ impl Rollup {
             sum.calls += more.calls;
         });
         self.scope = scope;
+    }
+
+    /// What was seen of providers' keys.
+    pub(super) fn sightings(&self) -> impl Iterator<Item = (Place<'_>, Seen)> {
+        self.sightings.iter()
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (&str, i64, Sum)> {

@@ -9,6 +9,7 @@ use sqlx::{Connection, Sqlite as Driver};
 use super::Sqlite;
 use crate::ledger::record::Record;
 use crate::ledger::rollup::Rollup;
+use crate::ledger::sighting::LIVE;
 
 /// Rows or sums in one statement at most, as a power of two. Each statement costs two changes of thread; and each is kept
 /// prepared, so there is one for every power of two and none for the numbers between.
@@ -18,6 +19,12 @@ const MOST_POWER: u32 = 6;
 static INSERTS: LazyLock<Vec<String>> = LazyLock::new(|| powers().map(insert_statement).collect());
 /// The same for sums.
 static ADDITIONS: LazyLock<Vec<String>> = LazyLock::new(|| powers().map(addition_statement).collect());
+
+/// A sighting is the first of its place, or one more.
+const SEE: &str = "INSERT INTO sighting (provider, fingerprint, host, workload, process, place, first_seen, last_seen, count) \
+                   VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (fingerprint, provider, host, workload, process, place) \
+                   DO UPDATE SET first_seen = min(first_seen, excluded.first_seen), \
+                   last_seen = max(last_seen, excluded.last_seen), count = count + excluded.count";
 
 fn powers() -> impl Iterator<Item = usize> {
     (0..=MOST_POWER).map(|power| 1 << power)
@@ -33,7 +40,7 @@ fn pieces<T>(mut rest: &[T]) -> impl Iterator<Item = (usize, &[T])> {
     })
 }
 
-const COLUMNS: [&str; 39] = [
+const COLUMNS: [&str; 44] = [
     "id",
     "kind",
     "host",
@@ -73,6 +80,11 @@ const COLUMNS: [&str; 39] = [
     "destination",
     "bytes_up",
     "bytes_down",
+    "process",
+    "os_user",
+    "marks",
+    "host_seen",
+    "sighting",
 ];
 
 impl Sqlite {
@@ -118,6 +130,11 @@ pub(super) async fn add_up(rollup: &Rollup, connection: &mut SqliteConnection) -
         for (scope, bucket, sum) in piece {
             add = add.bind(*scope).bind(bucket).bind(sum.cost_nanousd).bind(sum.held_nanousd).bind(sum.calls);
         }
+        add.execute(&mut *connection).await?;
+    }
+    for (place, seen) in rollup.sightings() {
+        let add = sqlx::query(SEE).bind(place.provider).bind(place.fingerprint).bind(place.host).bind(place.workload);
+        let add = add.bind(place.process).bind(LIVE).bind(seen.first).bind(seen.last).bind(seen.count);
         add.execute(&mut *connection).await?;
     }
     Ok(())
@@ -190,6 +207,11 @@ fn bind<'q>(query: Query<'q, Driver, SqliteArguments>, record: &'q Record<'_>) -
         .bind(record.destination)
         .bind(record.bytes_up.map(signed))
         .bind(record.bytes_down.map(signed))
+        .bind(record.provenance.process)
+        .bind(record.provenance.os_user)
+        .bind(record.marks_text())
+        .bind(record.provenance.host_seen)
+        .bind(record.provenance.sighting)
 }
 
 /// SQLite's integers are signed; no count comes near the limit.
