@@ -20,10 +20,12 @@ use crate::config::{MeshCheck, MeshSettings};
 
 /// A machine may be renamed, and its address given to another.
 const KNOWN_FOR: Duration = Duration::from_secs(60);
+/// A port of loopback is another connection's sooner than that.
+const RELAYED_FOR: Duration = Duration::from_secs(5);
 /// After so long a daemon that did not answer is asked again.
 const AWAY_FOR: Duration = Duration::from_secs(5);
 /// The daemon answers from memory, within a millisecond.
-const ASK_WITHIN: Duration = Duration::from_secs(2);
+const ASK_WITHIN: Duration = Duration::from_secs(5);
 /// How long a call waits for an answer that its row only reports.
 const REPORT_WITHIN: Duration = Duration::from_millis(50);
 /// Answers that are kept. With more addresses the older ones go.
@@ -141,11 +143,11 @@ impl Mesh {
         let place = if ip.is_loopback() { Place::Relayed(peer) } else { Place::Address(ip) };
         let now = Instant::now();
         let mut state = lock(&self.state);
-        if let Some(known) = state.known.get(&place).filter(|known| known.is_fresh(now)) {
+        if let Some(known) = state.known.get(&place).filter(|known| known.is_fresh(place, now)) {
             return self.sighted(&known.answer);
         }
         if state.known.len() >= MOST_KNOWN {
-            state.known.retain(|_, known| known.is_fresh(now));
+            state.known.retain(|place, known| known.is_fresh(*place, now));
         }
         if state.known.len() >= MOST_KNOWN {
             state.known.clear();
@@ -194,8 +196,12 @@ impl State {
 }
 
 impl Known {
-    fn is_fresh(&self, now: Instant) -> bool {
-        let lasts = if matches!(*self.answer.borrow(), Look::Away(_)) { AWAY_FOR } else { KNOWN_FOR };
+    fn is_fresh(&self, place: Place, now: Instant) -> bool {
+        let lasts = match (&*self.answer.borrow(), place) {
+            (Look::Away(_), _) => AWAY_FOR,
+            (_, Place::Relayed(_)) => RELAYED_FOR,
+            (_, Place::Address(_)) => KNOWN_FOR,
+        };
         now.duration_since(self.asked) < lasts
     }
 }
