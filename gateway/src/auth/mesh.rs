@@ -1,8 +1,8 @@
 //! Whether a call came from the machine that it names: the mesh knows whose address the connection has.
 //!
-//! An address is asked for at most once a minute. The first call of a new one begins while the daemon is asked: it is waited for
-//! a moment, which the daemon answers within, and a row is settled with what is known by then. Only where calls are refused by
-//! the answer is it waited for longer.
+//! An address is asked for at most once a minute, behind the callers' backs. The first call of a new one waits for the answer for a
+//! moment, which the daemon needs the hundredth part of; what comes later is on the row if that is settled later still. Only where
+//! calls are refused by the answer is it waited for longer.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -13,7 +13,7 @@ use std::time::Duration;
 use fleetgate_wire::host::HostLabel;
 use fleetgate_wire::mesh::{MeshError, SOCKETS, who_is};
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{Caller, Denied};
 use crate::config::{MeshCheck, MeshSettings};
@@ -75,6 +75,7 @@ pub(super) enum Look {
 /// The mesh's word on one call's address, now or later.
 #[derive(Debug, Clone)]
 pub(super) struct Sight {
+    asked: Instant,
     answer: watch::Receiver<Look>,
     settings: Arc<MeshSettings>,
 }
@@ -89,9 +90,11 @@ impl Sight {
         label == name || self.settings.names.get(label) == Some(name)
     }
 
+    /// Waits until so long after the daemon was asked: a daemon that hangs holds up the first calls of an address, not all of
+    /// them.
     async fn wait(&mut self, limit: Duration) {
         // An error means that nobody asks any more: then what is known must do.
-        let _ = timeout(limit, self.answer.wait_for(|look| *look != Look::Pending)).await;
+        let _ = timeout_at(self.asked + limit, self.answer.wait_for(|look| *look != Look::Pending)).await;
     }
 }
 
@@ -144,7 +147,7 @@ impl Mesh {
         let now = Instant::now();
         let mut state = lock(&self.state);
         if let Some(known) = state.known.get(&place).filter(|known| known.is_fresh(place, now)) {
-            return self.sighted(&known.answer);
+            return self.sighted(known);
         }
         if state.known.len() >= MOST_KNOWN {
             state.known.retain(|place, known| known.is_fresh(*place, now));
@@ -156,8 +159,9 @@ impl Mesh {
         let away = state.away.as_ref().filter(|(since, _)| now.duration_since(*since) < AWAY_FOR);
         let away = away.map(|(_, cause)| Look::Away(cause.clone()));
         let (tell, answer) = watch::channel(away.clone().unwrap_or(Look::Pending));
-        let sight = self.sighted(&answer);
-        state.known.insert(place, Known { asked: now, answer });
+        let known = Known { asked: now, answer };
+        let sight = self.sighted(&known);
+        state.known.insert(place, known);
         drop(state);
         if away.is_none() {
             let (settings, state) = (Arc::clone(&self.settings), Arc::clone(&self.state));
@@ -170,8 +174,8 @@ impl Mesh {
         sight
     }
 
-    fn sighted(&self, answer: &watch::Receiver<Look>) -> Sight {
-        Sight { answer: answer.clone(), settings: Arc::clone(&self.settings) }
+    fn sighted(&self, known: &Known) -> Sight {
+        Sight { asked: known.asked, answer: known.answer.clone(), settings: Arc::clone(&self.settings) }
     }
 }
 

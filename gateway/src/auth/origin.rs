@@ -68,12 +68,12 @@ impl Origin {
 }
 
 impl Caller {
-    /// What is remarkable, as far as it is known by now.
+    /// What is remarkable, given what [`Caller::host_seen`] said: asked twice, it may say more the second time.
     #[must_use]
-    pub fn marks(&self) -> Vec<Mark> {
+    pub fn marks(&self, host_seen: Option<&HostLabel>) -> Vec<Mark> {
         let all = [
             (self.origin.fallback, Mark::FallbackKey),
-            (self.host.label().is_some() && self.host_seen().is_some(), Mark::HostMismatch),
+            (self.host.label().is_some() && host_seen.is_some(), Mark::HostMismatch),
             (self.origin.sighting.is_some(), Mark::RawProviderKey),
         ];
         all.into_iter().filter(|(is, _)| *is).map(|(_, mark)| mark).collect()

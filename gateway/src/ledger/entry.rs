@@ -132,7 +132,8 @@ impl Entry {
         let usage = self.usage.as_ref().and_then(|usage| serde_json::to_string(usage).ok());
         let count = |pick: fn(&Usage) -> u64| self.usage.as_ref().map(pick);
         // Asked for anew each time: what the mesh says may have come meanwhile.
-        let (marks, host_seen) = (self.caller.marks(), self.caller.host_seen());
+        let host_seen = self.caller.host_seen();
+        let marks = self.caller.marks(host_seen.as_ref());
         let sighting = self.caller.origin.sighting.as_ref().map(ToString::to_string);
         show(&Record {
             id: self.id.as_u128(),

@@ -85,7 +85,7 @@ async fn a_machine_that_the_mesh_calls_otherwise_is_marked_with_its_name_there()
         let caller = check(&mesh, caller, peer).await.unwrap();
         // The answer may come after the moment that a call waits for it.
         mesh.sight(peer.parse().unwrap()).wait(Duration::from_secs(30)).await;
-        (caller.host_seen().map(String::from), caller.marks())
+        (caller.host_seen().map(String::from), caller.marks(caller.host_seen().as_ref()))
     };
     assert_eq!(seen(bound("tower"), MAC).await, (Some("mac".to_owned()), vec![Mark::HostMismatch]));
     assert_eq!(seen(bound("mac"), MAC).await, (None, vec![]));
@@ -130,7 +130,7 @@ async fn where_it_is_enforced_another_machines_call_is_refused_and_a_mere_claim_
 async fn without_a_daemon_reports_are_silent_and_enforcement_refuses() {
     let nowhere = || PathBuf::from("/nowhere/tailscaled.sock");
     let caller = check(&mesh(MeshCheck::Report, nowhere()), bound("mac"), MAC).await.unwrap();
-    assert_eq!((caller.host_seen(), caller.marks()), (None, vec![]));
+    assert_eq!((caller.host_seen(), caller.marks(caller.host_seen().as_ref())), (None, vec![]));
     let refused = check(&mesh(MeshCheck::Enforce, nowhere()), bound("mac"), MAC).await.unwrap_err();
     assert!(matches!(refused, Denied::MeshAway(_)));
     let daemon = Daemon::start();
