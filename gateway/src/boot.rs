@@ -20,7 +20,7 @@ use follow::{follow, unless_away};
 use crate::admin::{self, Admin, Changed, Peer};
 use crate::admit::budget::{BudgetOptions, Budgets, RefusalLog};
 use crate::admit::rate::{Funds, Rates};
-use crate::auth::{Directory, Keyring};
+use crate::auth::{Directory, Keyring, Mesh};
 use crate::config::{Config, Finding, OnClientGone, Severity};
 use crate::egress::Dialer;
 use crate::front::{Answer, Arrival, Intake, ListenError, Listener, serve};
@@ -152,6 +152,7 @@ pub(crate) async fn boot(config: Config) -> Result<Booted, BootError> {
     let gateway = Arc::new(Gateway {
         keyring,
         directory,
+        mesh: Mesh::new(config.mesh.clone()),
         metrics,
         tracer,
         router,

@@ -45,7 +45,12 @@ pub(crate) async fn serve(gateway: &Arc<Gateway>, intake: Intake, visit: &mut Vi
     let Intake { endpoint, mut head, body, peer, started_at } = intake;
     check_method(&head)?;
     let known = authenticate(&head.headers, head.uri.query(), peer, &gateway.keyring, started_at);
-    let mut caller = match known.and_then(|caller| check_owners(&caller, &gateway.directory).map(|()| caller)) {
+    let known = known.and_then(|caller| check_owners(&caller, &gateway.directory).map(|()| caller));
+    let known = match known {
+        Ok(caller) => gateway.mesh.check(caller, peer).await,
+        denied => denied,
+    };
+    let mut caller = match known {
         Ok(caller) => Arc::new(caller),
         Err(denied) => {
             front::discard(&head.headers, body).await;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::admit::budget::{Budgets, RefusalLog};
 use crate::admit::rate::Rates;
-use crate::auth::{Directory, Keyring};
+use crate::auth::{Directory, Keyring, Mesh};
 use crate::config::Config;
 use crate::egress::Dialer;
 use crate::ledger::Ledger;
@@ -20,6 +20,7 @@ pub(crate) struct Gateway {
     pub(crate) config: Config,
     pub(crate) keyring: Arc<Keyring>,
     pub(crate) directory: Arc<Directory>,
+    pub(crate) mesh: Mesh,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) tracer: Tracer,
     pub(crate) router: Arc<Router>,

@@ -129,7 +129,8 @@ impl Refusal {
             }
             Self::Rate(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::Unpriced(_) => StatusCode::FORBIDDEN,
-            Self::Denied(Denied::NotAdmin { .. }) => StatusCode::FORBIDDEN,
+            Self::Denied(Denied::NotAdmin { .. } | Denied::HostMismatch { .. }) => StatusCode::FORBIDDEN,
+            Self::Denied(Denied::MeshAway(_)) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Denied(_) => StatusCode::UNAUTHORIZED,
             Self::ProxyDenied(_) => StatusCode::PROXY_AUTHENTICATION_REQUIRED,
             Self::Refused(_) => StatusCode::FORBIDDEN,
@@ -165,6 +166,8 @@ impl Refusal {
                 Denied::Unknown { .. } => "token_not_found_in_db",
                 Denied::Expired { .. } => "expired_key",
                 Denied::NotAdmin { .. } => "admin_only",
+                Denied::HostMismatch { .. } => "host_mismatch",
+                Denied::MeshAway(_) => "mesh_unavailable",
                 _ => "auth_error",
             },
             Self::Refused(Refused::Model { .. }) => "key_model_access_denied",

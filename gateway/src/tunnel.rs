@@ -25,6 +25,7 @@ pub(crate) async fn serve(gateway: &Arc<Gateway>, intake: TunnelIntake) -> Resul
     let headers = request.headers();
     let caller = authenticate(headers, None, peer, &gateway.keyring, started_at).map_err(ask_for_credentials)?;
     check_owners(&caller, &gateway.directory)?;
+    let caller = gateway.mesh.check(caller, peer).await?;
     let user_agent = headers.get(header::USER_AGENT);
     let user_agent = user_agent.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
     let permit = admit_tunnel(Arc::new(caller));

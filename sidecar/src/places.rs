@@ -22,6 +22,12 @@ pub fn state_directory() -> Option<PathBuf> {
     })
 }
 
+/// The socket of `tailscaled`, where it is at none of its usual places.
+#[must_use]
+pub fn tailscale_socket() -> Option<PathBuf> {
+    env::var_os("FLEETGATE_TAILSCALE_SOCKET").filter(|path| !path.is_empty()).map(PathBuf::from)
+}
+
 /// systemd may give several directories, separated by colons; the first is the service's own.
 fn systemd_directory(variable: &str) -> Option<PathBuf> {
     let value = env::var_os(variable)?;

@@ -25,6 +25,7 @@ pub mod process;
 pub mod real_clients;
 pub mod sidecar;
 pub mod sockets;
+pub mod tailscaled;
 pub mod upstream;
 pub mod wait;
 
@@ -36,5 +37,6 @@ pub use gateway::{Gateway, MASTER_KEY};
 pub use load::Load;
 pub use postgres::Postgres;
 pub use sidecar::Sidecar;
+pub use tailscaled::Tailscaled;
 pub use upstream::{Reply, Upstream};
 pub use wait::eventually;

@@ -49,6 +49,24 @@ impl Netns {
         }
     }
 
+    /// Gives its loopback another address, such as `100.64.255.1`.
+    ///
+    /// # Panics
+    /// When the kernel refuses.
+    pub fn add_address(&self, address: &str) {
+        let added = ip(&["-n", &self.name, "address", "add", &format!("{address}/32"), "dev", "lo"]);
+        added.unwrap_or_else(|why| panic!("ip address add {address}: {why}"));
+    }
+
+    /// Finds an address behind a neighbour.
+    ///
+    /// # Panics
+    /// When the kernel refuses.
+    pub fn add_route(&self, address: &str, neighbour: &str) {
+        let added = ip(&["-n", &self.name, "route", "add", &format!("{address}/32"), "via", neighbour]);
+        added.unwrap_or_else(|why| panic!("ip route add {address} via {neighbour}: {why}"));
+    }
+
     /// Runs curl inside, without any configuration or variable of the user's.
     ///
     /// # Panics

@@ -1,6 +1,7 @@
 //! A program under test as a child process.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -21,6 +22,7 @@ pub struct Program {
     arguments: Vec<String>,
     environment: BTreeMap<String, String>,
     namespace: Option<String>,
+    host_name: Option<String>,
 }
 
 impl Program {
@@ -34,6 +36,7 @@ impl Program {
             arguments: Vec::new(),
             environment: environment.map(|(name, value)| (name.to_owned(), value)).into(),
             namespace: None,
+            host_name: None,
         }
     }
 
@@ -58,16 +61,26 @@ impl Program {
         self
     }
 
+    /// Runs on a machine of this name: in a namespace of its own for host names, which takes root.
+    #[must_use]
+    pub fn on_host(mut self, name: &str) -> Self {
+        self.host_name = Some(name.to_owned());
+        self
+    }
+
     fn command(&self) -> Command {
-        let path = binary(self.name);
-        let mut command = match &self.namespace {
-            Some(namespace) => {
-                let mut command = Command::new("ip");
-                command.args(["netns", "exec", namespace]).arg(path);
-                command
-            }
-            None => Command::new(path),
-        };
+        // Each part becomes the next: the process that is started is the program in the end.
+        let mut parts: Vec<OsString> = Vec::new();
+        if let Some(name) = &self.host_name {
+            let script = "hostname \"$0\" && exec \"$@\"";
+            parts.extend(["unshare", "--uts", "sh", "-c", script, name].map(OsString::from));
+        }
+        if let Some(namespace) = &self.namespace {
+            parts.extend(["ip", "netns", "exec", namespace].map(OsString::from));
+        }
+        parts.push(binary(self.name).into());
+        let mut command = Command::new(&parts[0]);
+        command.args(&parts[1..]);
         command.args(&self.arguments).env_clear().envs(&self.environment).stdin(Stdio::null()).kill_on_drop(true);
         command
     }

@@ -1,6 +1,7 @@
 //! Host labels: the names machines bear in the ledger.
 
 use std::fmt;
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +22,9 @@ pub enum HostLabelError {
     /// Longer than a DNS label.
     #[error("host label {0:?} is longer than 63 characters")]
     TooLong(String),
+    /// An address, which a machine may lose to another one.
+    #[error("host label {0:?} is an address, not a name")]
+    Address(String),
     /// A character that no host name has.
     #[error("host label {label:?} holds {found:?}; letters, digits, '-' and '_' are allowed")]
     BadCharacter {
@@ -32,12 +36,19 @@ pub enum HostLabelError {
 }
 
 impl HostLabel {
-    /// Normalises a host name: lower case, cut at the first dot (`Mac.local`, `mac.tailnet.ts.net` and `mac` are one machine).
+    /// Normalises a host name: lower case, cut at the first dot (`Mac.local`, `mac.tailnet.ts.net` and `mac` are one machine). A
+    /// name beyond ASCII is written as DNS writes it: `jörg` is `xn--jrg-sna`.
     ///
     /// # Errors
     /// When nothing usable is left, or the text holds characters no host name has.
     pub fn parse(name: &str) -> Result<Self, HostLabelError> {
-        let short = name.trim().split('.').next().unwrap_or_default().to_ascii_lowercase();
+        let name = name.trim();
+        if name.parse::<IpAddr>().is_ok() {
+            return Err(HostLabelError::Address(name.to_owned()));
+        }
+        let short = name.split('.').next().unwrap_or_default().to_ascii_lowercase();
+        // What DNS cannot write either is refused below, with the character.
+        let short = if short.is_ascii() { short } else { idna::domain_to_ascii(&short).unwrap_or(short) };
         if short.is_empty() {
             return Err(HostLabelError::Empty);
         }
@@ -48,6 +59,22 @@ impl HostLabel {
             Some(found) => Err(HostLabelError::BadCharacter { label: short, found }),
             None => Ok(Self(short)),
         }
+    }
+
+    /// The label without a number that a network may have added because the name seemed taken (Bonjour's `mac-2`, Tailscale's
+    /// `mac-1`). Numbers belong to many names, so this is a reason for a question, never for another label.
+    #[must_use]
+    pub fn without_number(&self) -> Option<Self> {
+        let (name, number) = self.0.rsplit_once('-')?;
+        let number: u8 = number.parse().ok().filter(|_| !number.starts_with('0'))?;
+        (!name.is_empty() && number < 100).then(|| Self(name.to_owned()))
+    }
+
+    /// Whether this is the random identifier that Docker and Podman give a container for a host name: 12 hexadecimal digits.
+    #[must_use]
+    pub fn is_container_id(&self) -> bool {
+        let is_hex = self.0.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'a'..=b'f'));
+        self.0.len() == 12 && is_hex && self.0.bytes().any(|b| b.is_ascii_digit())
     }
 
     /// The label's text.
@@ -89,15 +116,41 @@ mod tests {
 
     #[test]
     fn one_machine_has_one_label_however_its_name_is_written() {
-        for name in ["mac", "Mac", "mac.local", "MAC.tail1234.ts.net", " mac\n", "mac."] {
+        for name in
+            ["mac", "Mac", "mac.local", "MAC.tail1234.ts.net", " mac\n", "mac.", "mac.home.arpa", "Mac.fritz.box."]
+        {
             assert_eq!(HostLabel::parse(name).unwrap().as_str(), "mac", "{name:?}");
         }
+        for name in ["jörg", "JÖRG.local", "xn--jrg-sna"] {
+            assert_eq!(HostLabel::parse(name).unwrap().as_str(), "xn--jrg-sna", "{name:?}");
+        }
+    }
+
+    #[test]
+    fn a_number_that_a_network_may_have_added_is_told_apart_and_not_cut_off() {
+        let without = |name: &str| HostLabel::parse(name).unwrap().without_number().map(String::from);
+        assert_eq!(HostLabel::parse("Mac-2.local").unwrap().as_str(), "mac-2");
+        assert_eq!(without("Mac-2.local").as_deref(), Some("mac"));
+        assert_eq!(without("mac-mini-12").as_deref(), Some("mac-mini"));
+        for name in ["mac", "mac-mini", "gpu-01", "-2", "node-2024", "mac2"] {
+            assert_eq!(without(name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_containers_random_name_is_recognised() {
+        let is_id = |name: &str| HostLabel::parse(name).unwrap().is_container_id();
+        assert!(is_id("3f2a9c01b7de") && is_id("3F2A9C01B7DE"));
+        assert!(!is_id("deadbeefcafe") && !is_id("3f2a9c01b7d") && !is_id("dgx-spark-01"));
     }
 
     #[test]
     fn names_that_no_host_has_are_refused() {
         assert_eq!(HostLabel::parse(""), Err(HostLabelError::Empty));
         assert_eq!(HostLabel::parse(".local"), Err(HostLabelError::Empty));
+        assert!(matches!(HostLabel::parse("10.0.0.5"), Err(HostLabelError::Address(_))));
+        assert!(matches!(HostLabel::parse("fd7a::1"), Err(HostLabelError::Address(_))));
+        assert!(matches!(HostLabel::parse("Jörg’s Mac"), Err(HostLabelError::BadCharacter { .. })));
         assert!(matches!(HostLabel::parse("my host"), Err(HostLabelError::BadCharacter { found: ' ', .. })));
         assert!(matches!(HostLabel::parse("ma\u{7f}c"), Err(HostLabelError::BadCharacter { .. })));
         assert!(matches!(HostLabel::parse(&"a".repeat(64)), Err(HostLabelError::TooLong(_))));

@@ -1,7 +1,7 @@
 //! What the gateway and the sidecar must agree on.
 //!
 //! Pure types and their parsers, plus the one tunnel loop. No HTTP server, no SQL; no file is read but `/proc`, to name
-//! the owner of a taken port. A value of one of these
+//! the owner of a taken port, and nobody is asked but the mesh's daemon on this machine. A value of one of these
 //! types has been checked once, where it entered; nobody checks it again.
 
 pub mod address;
@@ -10,11 +10,14 @@ pub mod endpoint;
 pub mod error_body;
 pub mod header;
 pub mod host;
+pub mod mesh;
 pub mod money;
 pub mod period;
 pub mod port_owner;
+pub mod provider_key;
 pub mod row;
 pub mod scope;
+pub mod seen;
 pub mod spend;
 pub mod tunnel;
 pub mod usage;

@@ -90,4 +90,67 @@ pub struct Row {
     pub bytes_up: Option<u64>,
     /// A tunnel's bytes towards the client.
     pub bytes_down: Option<u64>,
+    /// What the sidecar found at the other end of the connection: executable, unit or container.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub process: Option<String>,
+    /// The operating system's user that this process belongs to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub os_user: Option<String>,
+    /// What is remarkable about who called.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub marks: Vec<Mark>,
+    /// What the mesh calls the machine, or else its sidecar, where that differs from `host`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host_seen: Option<String>,
+    /// A provider's own key that the program showed, as `PROVIDER:FINGERPRINT`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sighting: Option<String>,
+}
+
+/// What is remarkable about who called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mark {
+    /// The host matched nothing in `hosts.toml` and lives on the fallback key: a straggler.
+    FallbackKey,
+    /// The mesh, or the sidecar, calls the machine otherwise than the row does.
+    HostMismatch,
+    /// The program showed a provider's own key.
+    RawProviderKey,
+    /// A word of a newer gateway.
+    #[serde(other)]
+    Other,
+}
+
+impl Mark {
+    /// The word in the row.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::FallbackKey => "fallback_key",
+            Self::HostMismatch => "host_mismatch",
+            Self::RawProviderKey => "raw_provider_key",
+            Self::Other => "other",
+        }
+    }
+
+    /// Reads the list that the table has, as JSON.
+    #[must_use]
+    pub fn read_list(text: Option<&str>) -> Vec<Self> {
+        text.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mark_is_written_as_its_word_and_unknown_ones_are_borne() {
+        for mark in [Mark::FallbackKey, Mark::HostMismatch, Mark::RawProviderKey] {
+            assert_eq!(serde_json::to_value(mark).unwrap(), mark.word());
+        }
+        assert_eq!(Mark::read_list(Some(r#"["fallback_key", "of_tomorrow"]"#)), [Mark::FallbackKey, Mark::Other]);
+        assert_eq!(Mark::read_list(None), []);
+    }
 }

@@ -19,6 +19,7 @@ mod models;
 mod moment;
 mod order;
 mod reprice;
+mod seen;
 mod served;
 mod spend;
 mod sums;
@@ -134,6 +135,8 @@ pub fn router(admin: Admin) -> Router {
         .route("/api/spend", get(sums::show))
         .route("/api/spend/unpriced", get(unpriced::list))
         .route("/api/spend/reprice", post(reprice::reprice))
+        .route("/api/stragglers", get(seen::stragglers))
+        .route("/api/sightings", get(seen::sightings))
         .route("/api/config", get(config::show))
         .route("/v1/models", get(models::list))
         .route("/models", get(models::list))

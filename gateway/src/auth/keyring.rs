@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use fleetgate_wire::host::HostLabel;
+use fleetgate_wire::provider_key::Fingerprint;
 use fleetgate_wire::virtual_key::KeyHash;
 use fleetgate_wire::{ExposeSecret, SecretString};
 use jiff::Timestamp;
@@ -110,6 +111,13 @@ impl Keyring {
     #[must_use]
     pub fn is_master(&self, hash: &KeyHash) -> bool {
         self.master.is_some_and(|master| bool::from(master.as_bytes().ct_eq(hash.as_bytes())))
+    }
+
+    /// Whether a fingerprint is that of a key of this gateway: then what a program showed is no provider's.
+    #[must_use]
+    pub fn knows(&self, fingerprint: Fingerprint) -> bool {
+        let is = |hash: &KeyHash| Fingerprint::from(hash) == fingerprint;
+        self.master.as_ref().is_some_and(is) || self.keys.load().keys().any(is)
     }
 
     pub(super) fn find(&self, text: &str, now: Timestamp) -> Result<CallerKey, Unusable> {

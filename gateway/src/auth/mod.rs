@@ -6,6 +6,8 @@
 mod credential;
 mod directory;
 mod keyring;
+mod mesh;
+mod origin;
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -20,6 +22,8 @@ use jiff::Timestamp;
 pub use credential::{Place, credentials};
 pub use directory::{Directory, EntityKind, EntityRecord};
 pub use keyring::{KeyRecord, Keyring};
+pub use mesh::Mesh;
+pub use origin::Origin;
 
 /// What rows call the master key.
 pub const MASTER_ALIAS: &str = "master-key";
@@ -39,6 +43,8 @@ pub struct Caller {
     pub customer: Option<String>,
     /// What the caller wants the call to be counted under.
     pub tags: Vec<String>,
+    /// What else is known of the program and its machine.
+    pub origin: Origin,
 }
 
 /// LiteLLM's names for it.
@@ -150,6 +156,17 @@ impl CallerHost {
     }
 }
 
+impl CallerHost {
+    /// The label that the key or a sidecar gives the machine.
+    #[must_use]
+    pub fn label(&self) -> Option<&HostLabel> {
+        match self {
+            Self::Bound(label) | Self::Claimed(label) => Some(label),
+            Self::Address(_) => None,
+        }
+    }
+}
+
 impl fmt::Display for CallerHost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -209,6 +226,25 @@ pub enum Denied {
         /// When.
         expires: Timestamp,
     },
+    /// The mesh calls the machine otherwise, and the operator wants no such calls.
+    #[error(
+        "This call is {key}'s for host '{host}', but it came from the machine that the mesh calls '{seen}' (fleetgate.mesh.check is \
+         enforce). Use that machine's own key, or say in fleetgate.mesh.names that both are one"
+    )]
+    HostMismatch {
+        /// The key's name.
+        key: String,
+        /// The host that the key or the sidecar names.
+        host: HostLabel,
+        /// The mesh's name for it.
+        seen: HostLabel,
+    },
+    /// The mesh cannot be asked, and the operator wants no call that was not checked.
+    #[error(
+        "The mesh cannot be asked which machine this call came from (fleetgate.mesh.check is enforce): {0}. Try again, or look at \
+         tailscaled on the gateway"
+    )]
+    MeshAway(String),
     /// A virtual key where the administrator's is needed.
     #[error("Only the master key may do this; {alias} is a virtual key")]
     NotAdmin {
@@ -231,7 +267,7 @@ pub fn authenticate(
     let mut first_failure = None;
     for (place, text) in credentials(headers, query) {
         match keyring.find(&text, now) {
-            Ok(key) => return Ok(identify(key, headers, peer)),
+            Ok(key) => return Ok(identify(key, headers, peer, keyring)),
             Err(failure) => {
                 first_failure.get_or_insert(failure.at(place));
             }
@@ -268,25 +304,25 @@ pub fn require_admin(caller: &Caller) -> Result<(), Denied> {
     }
 }
 
-fn identify(key: CallerKey, headers: &HeaderMap, peer: SocketAddr) -> Caller {
+fn identify(key: CallerKey, headers: &HeaderMap, peer: SocketAddr, keyring: &Keyring) -> Caller {
     let said = |name| headers.get(name).and_then(|value| value.to_str().ok());
     let bound = match &key {
         CallerKey::Virtual(record) => record.host.clone(),
         CallerKey::Master => None,
     };
-    let host = match bound {
-        Some(label) => CallerHost::Bound(label),
-        None => match said(header::HOST).and_then(|name| HostLabel::parse(name).ok()) {
-            Some(label) => CallerHost::Claimed(label),
-            None => CallerHost::Address(peer.ip().to_canonical()),
-        },
+    let claimed = said(header::HOST).and_then(|name| HostLabel::parse(name).ok());
+    let origin = Origin::read(headers, bound.as_ref(), claimed.as_ref(), keyring);
+    let host = match (bound, claimed) {
+        (Some(label), _) => CallerHost::Bound(label),
+        (None, Some(label)) => CallerHost::Claimed(label),
+        (None, None) => CallerHost::Address(peer.ip().to_canonical()),
     };
     let workload = said(header::WORKLOAD)
         .and_then(|name| Workload::parse(name).ok())
         .or_else(|| said(http::header::USER_AGENT).and_then(Workload::from_user_agent))
         .unwrap_or_else(Workload::unknown);
     let customer = CUSTOMER_HEADERS.iter().find_map(|name| said(HeaderName::from_static(name))).map(str::to_owned);
-    let mut caller = Caller { key, host, workload, customer, tags: Vec::new() };
+    let mut caller = Caller { key, host, workload, customer, tags: Vec::new(), origin };
     let tags = said(HeaderName::from_static("x-litellm-tags")).unwrap_or_default();
     caller.tag(tags.split(',').map(str::trim));
     caller

@@ -1,3 +1,4 @@
+use fleetgate_wire::row::Mark;
 use fleetgate_wire::virtual_key::VirtualKey;
 use http::HeaderValue;
 
@@ -107,4 +108,60 @@ fn a_workload_is_named_by_its_header_or_its_user_agent() {
     );
     assert_eq!(workload(&[("x-api-key", KEY), ("user-agent", "curl/8")]), "curl");
     assert_eq!(workload(&[("x-api-key", KEY)]), "unknown");
+}
+
+fn bound() -> KeyRecord {
+    record(|r| r.host = Some(HostLabel::parse("mac").unwrap()))
+}
+
+#[test]
+fn what_a_sidecar_found_is_believed_from_a_key_that_is_bound_to_a_host() {
+    let said = [
+        ("x-api-key", KEY),
+        ("x-fleetgate-process", " /usr/bin/python3 unit:hermes.service "),
+        ("x-fleetgate-user", "anna"),
+        ("x-fleetgate-sighting", "openrouter:0123456789abcdef"),
+    ];
+    let caller = ask(&said, None, bound()).unwrap();
+    assert_eq!(caller.origin.process.as_deref(), Some("/usr/bin/python3 unit:hermes.service"));
+    assert_eq!(caller.origin.os_user.as_deref(), Some("anna"));
+    assert_eq!(caller.marks(caller.host_seen().as_ref()), [Mark::RawProviderKey]);
+
+    let caller = ask(&said, None, record(|_| ())).unwrap();
+    assert_eq!((caller.origin.process, caller.origin.os_user, caller.origin.sighting), (None, None, None));
+}
+
+#[test]
+fn a_key_of_this_gateways_own_is_no_providers() {
+    for own in [KEY, MASTER] {
+        let sighting = format!("unknown:{}", fleetgate_wire::provider_key::Fingerprint::of(own));
+        let caller = ask(&[("x-api-key", KEY), ("x-fleetgate-sighting", &sighting)], None, bound()).unwrap();
+        assert_eq!(caller.marks(caller.host_seen().as_ref()), [], "{own}");
+    }
+}
+
+#[test]
+fn whoever_lives_on_the_fallback_key_is_marked_whatever_that_key_is() {
+    for key in [KEY, MASTER] {
+        let said = [("x-api-key", key), ("x-fleetgate-host", "attic"), ("x-fleetgate-fallback-key", "1")];
+        let caller = ask(&said, None, record(|_| ())).unwrap();
+        assert_eq!(
+            (caller.host.to_string().as_str(), caller.marks(caller.host_seen().as_ref())),
+            ("attic", vec![Mark::FallbackKey])
+        );
+    }
+    let not_so = ask(&[("x-api-key", KEY), ("x-fleetgate-fallback-key", "0")], None, record(|_| ())).unwrap();
+    assert_eq!(not_so.marks(None), []);
+}
+
+#[test]
+fn a_sidecar_with_another_hosts_key_is_found_out() {
+    let caller = ask(&[("x-api-key", KEY), ("x-fleetgate-host", "Tower.local")], None, bound()).unwrap();
+    assert_eq!(
+        (caller.host.to_string().as_str(), caller.marks(caller.host_seen().as_ref())),
+        ("mac", vec![Mark::HostMismatch])
+    );
+    assert_eq!(caller.host_seen().unwrap().as_str(), "tower");
+    let caller = ask(&[("x-api-key", KEY), ("x-fleetgate-host", "Mac.local")], None, bound()).unwrap();
+    assert_eq!((caller.host_seen(), caller.marks(caller.host_seen().as_ref())), (None, vec![]));
 }

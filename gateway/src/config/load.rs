@@ -9,7 +9,7 @@ use super::routing::Sections;
 use super::section::Section;
 use super::{
     Config, Environment, Finding, Origin, Severity, budgets, catalogue, database, fleetgate, hooks, include, listen,
-    master_key, models, otel, rates, reference, review, routing, timeouts,
+    master_key, mesh, models, otel, rates, reference, review, routing, timeouts,
 };
 
 /// What the command line said. Each has a twin in the environment, which [`load`] looks up itself.
@@ -129,6 +129,7 @@ fn build(
     let durability = fleetgate::durability(&own, report);
     let max_request_bytes = fleetgate::max_request_bytes(&own, report);
     let egress = fleetgate::egress(&own, report);
+    let mesh = mesh::read(&own, report);
     let metrics_open = fleetgate::metrics_open(&own, &sections.litellm, report);
     let otel = otel::read(&own, &sections.litellm, &environment, report);
     let catalogue = catalogue::read(&own, &environment, &state_directory, report);
@@ -159,6 +160,7 @@ fn build(
         max_request_bytes,
         budgets,
         egress,
+        mesh,
         metrics_open,
         otel,
         catalogue,

@@ -15,6 +15,7 @@ mod listen;
 mod live;
 mod load;
 mod master_key;
+mod mesh;
 mod models;
 mod node;
 mod origin;
@@ -40,6 +41,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use fleetgate_wire::SecretString;
+use fleetgate_wire::host::HostLabel;
 use fleetgate_wire::scope::Scope;
 use http::{HeaderName, Uri};
 use ipnet::IpNet;
@@ -92,6 +94,8 @@ pub struct Config {
     pub budgets: BudgetSettings,
     /// Where tunnels may lead.
     pub egress: EgressSettings,
+    /// Whether the mesh is asked which machine a call came from.
+    pub mesh: MeshSettings,
     /// `/metrics` asks for no key.
     pub metrics_open: bool,
     /// Where traces go, if they do.
@@ -238,6 +242,29 @@ pub struct EgressSettings {
     pub idle: Duration,
     /// Tunnels at once.
     pub max_tunnels: usize,
+}
+
+/// Whether the mesh is asked which machine a call came from.
+#[derive(Debug, Clone)]
+pub struct MeshSettings {
+    /// What becomes of the answer.
+    pub check: MeshCheck,
+    /// Where `tailscaled` is asked; `None` for its usual places.
+    pub socket: Option<PathBuf>,
+    /// The mesh's names of hosts whose labels are others.
+    pub names: BTreeMap<HostLabel, HostLabel>,
+}
+
+/// What becomes of the mesh's word on a machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum MeshCheck {
+    /// It is not asked.
+    Off,
+    /// A row of a machine with another name is marked. Without a mesh on this machine there is nothing to report.
+    #[default]
+    Report,
+    /// Such calls are refused, and so are all while the mesh cannot be asked.
+    Enforce,
 }
 
 /// Where traces go.

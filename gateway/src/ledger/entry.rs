@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use fleetgate_wire::money::NanoDollars;
+use fleetgate_wire::row::Mark;
 use fleetgate_wire::usage::{Usage, UsageSource};
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::record::Record;
+use super::record::{Provenance, Record};
 use crate::auth::Caller;
 use crate::price::Cost;
 
@@ -132,6 +133,10 @@ impl Entry {
         let (host, key_hash) = (self.caller.host.to_string(), self.caller.key.hash_text());
         let usage = self.usage.as_ref().and_then(|usage| serde_json::to_string(usage).ok());
         let count = |pick: fn(&Usage) -> u64| self.usage.as_ref().map(pick);
+        // Asked for anew each time: what the mesh says may have come meanwhile.
+        let host_seen = self.caller.host_seen();
+        let marks = self.caller.marks(host_seen.as_ref());
+        let sighting = self.caller.origin.sighting.as_ref().map(ToString::to_string);
         show(&Record {
             id: self.id.as_u128(),
             kind: self.kind.word(),
@@ -172,6 +177,13 @@ impl Entry {
             destination: self.destination.as_deref().map(cut),
             bytes_up: self.bytes.map(|(up, _)| up),
             bytes_down: self.bytes.map(|(_, down)| down),
+            provenance: Provenance {
+                process: self.caller.origin.process.as_deref().map(cut),
+                os_user: self.caller.origin.os_user.as_deref().map(cut),
+                marks: marks.into_iter().map(Mark::word).collect(),
+                host_seen: host_seen.as_ref().map(|host| cut(host.as_str())),
+                sighting: sighting.as_deref(),
+            },
         })
     }
 }

@@ -5,6 +5,27 @@ use uuid::Uuid;
 
 use super::rollup::Charged;
 
+/// What is known of the program and the machine behind a call, beside their names. Younger than the rest of a row: records of the
+/// journal's first form have none.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Provenance<'a> {
+    /// What the sidecar found at the other end of the connection.
+    #[serde(borrow)]
+    pub process: Option<&'a str>,
+    /// The operating system's user.
+    #[serde(borrow)]
+    pub os_user: Option<&'a str>,
+    /// What is remarkable, see [`fleetgate_wire::row::Mark`].
+    #[serde(borrow)]
+    pub marks: Vec<&'a str>,
+    /// The machine by another's word, where that differs from the row's.
+    #[serde(borrow)]
+    pub host_seen: Option<&'a str>,
+    /// A provider's own key that the program showed, as `PROVIDER:FINGERPRINT`.
+    #[serde(borrow)]
+    pub sighting: Option<&'a str>,
+}
+
 /// One row. Texts are borrowed from the entry that it was made of, or from the journal's bytes.
 ///
 /// The journal keeps it in postcard's form, which knows fields by their order alone: a change of this struct is a new
@@ -100,6 +121,9 @@ pub struct Record<'a> {
     pub bytes_up: Option<u64>,
     /// Towards a tunnel's client.
     pub bytes_down: Option<u64>,
+    /// Written behind all else, see [`FORMAT`](super::journal::FORMAT).
+    #[serde(skip)]
+    pub provenance: Provenance<'a>,
 }
 
 impl Record<'_> {
@@ -129,6 +153,16 @@ impl Record<'_> {
     /// The caller's tags as JSON; `None` when there are none.
     #[must_use]
     pub fn tags_text(&self) -> Option<String> {
-        (!self.tags.is_empty()).then(|| serde_json::Value::from(self.tags.clone()).to_string())
+        list(&self.tags)
     }
+
+    /// The row's marks as JSON; `None` when there are none.
+    #[must_use]
+    pub fn marks_text(&self) -> Option<String> {
+        list(&self.provenance.marks)
+    }
+}
+
+fn list(words: &[&str]) -> Option<String> {
+    (!words.is_empty()).then(|| serde_json::Value::from(words.to_vec()).to_string())
 }

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::fmt::Write;
 
 use super::record::Record;
+use super::sighting::{Place, Seen, Sightings};
 
 /// Seconds in a bucket. All the world's time zones are whole quarters of an hour away from UTC, so days and months of any of them
 /// begin with a bucket.
@@ -50,6 +51,7 @@ impl Sum {
 #[derive(Debug, Default)]
 pub(super) struct Rollup {
     sums: HashMap<(String, i64), Sum>,
+    sightings: Sightings,
     scope: String,
 }
 
@@ -71,8 +73,9 @@ pub(super) struct Charged<'a> {
 }
 
 impl Rollup {
-    /// Adds a row to the sums of all scopes that it counts in.
+    /// Adds a row to the sums of all scopes that it counts in, and to the sightings.
     pub(super) fn add(&mut self, record: &Record<'_>) {
+        self.sightings.add(record);
         if record.kind == "call" {
             self.change(&record.charged(), Sum::of_call(record.cost_nanousd, record.reserved_nanousd));
         }
@@ -81,7 +84,11 @@ impl Rollup {
     /// Adds many rows. Most of those that end together are charged alike, and then their scopes are named only once.
     pub(super) fn add_all<'r>(&mut self, records: impl Iterator<Item = &'r Record<'r>>) {
         let mut alike: HashMap<Charged<'r>, Sum> = HashMap::new();
-        for record in records.filter(|record| record.kind == "call") {
+        for record in records {
+            self.sightings.add(record);
+            if record.kind != "call" {
+                continue;
+            }
             let charged = record.charged();
             let started_at = charged.started_at.div_euclid(BUCKET) * BUCKET;
             let more = Sum::of_call(record.cost_nanousd, record.reserved_nanousd);
@@ -101,6 +108,11 @@ impl Rollup {
             self.sums.entry((scope.to_owned(), bucket)).or_default().add(more);
         });
         self.scope = scope;
+    }
+
+    /// What was seen of providers' keys.
+    pub(super) fn sightings(&self) -> impl Iterator<Item = (Place<'_>, Seen)> {
+        self.sightings.iter()
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (&str, i64, Sum)> {

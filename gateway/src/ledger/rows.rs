@@ -1,6 +1,6 @@
 //! The table's rows as every output shows them, the same for every database.
 
-use fleetgate_wire::row::Row;
+use fleetgate_wire::row::{Mark, Row};
 use jiff::Timestamp;
 use sqlx::{ColumnIndex, Database, Decode, Encode, QueryBuilder, Type};
 
@@ -36,6 +36,11 @@ where
     sql
 }
 
+/// A column's time as outputs show it.
+pub(super) fn time(micros: i64) -> String {
+    Timestamp::from_microsecond(micros).map(|time| format!("{time:.6}")).unwrap_or_default()
+}
+
 /// Reads one row.
 pub(super) fn read<'r, R: sqlx::Row>(row: &'r R) -> Result<Row, sqlx::Error>
 where
@@ -49,8 +54,7 @@ where
         Ok(row.try_get::<Option<i64>, _>(name)?.and_then(|count| u64::try_from(count).ok()))
     };
     let time = |name: &str| -> Result<Option<String>, sqlx::Error> {
-        let micros: Option<i64> = row.try_get(name)?;
-        Ok(micros.and_then(|micros| Timestamp::from_microsecond(micros).ok()).map(|time| format!("{time:.6}")))
+        Ok(row.try_get::<Option<i64>, _>(name)?.map(self::time))
     };
     let http_status: Option<i32> = row.try_get("http_status")?;
     Ok(Row {
@@ -92,5 +96,10 @@ where
         destination: row.try_get("destination")?,
         bytes_up: count("bytes_up")?,
         bytes_down: count("bytes_down")?,
+        process: row.try_get("process")?,
+        os_user: row.try_get("os_user")?,
+        marks: Mark::read_list(row.try_get("marks")?),
+        host_seen: row.try_get("host_seen")?,
+        sighting: row.try_get("sighting")?,
     })
 }

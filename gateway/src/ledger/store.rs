@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use fleetgate_wire::row::Row;
+use fleetgate_wire::seen::{Sighting, Straggler};
 use fleetgate_wire::spend::{Group, Sums, UnpricedModel};
 use jiff::Timestamp;
 
@@ -86,6 +87,20 @@ impl Store {
         match self {
             Self::Sqlite(sqlite) => sqlite.unpriced(span).await,
             Self::Postgres(postgres) => postgres.unpriced(span).await,
+        }
+    }
+
+    pub(super) async fn stragglers(&self, span: Span) -> Result<Vec<Straggler>, sqlx::Error> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.stragglers(span).await,
+            Self::Postgres(postgres) => postgres.stragglers(span).await,
+        }
+    }
+
+    pub(super) async fn sightings(&self) -> Result<Vec<Sighting>, sqlx::Error> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.sightings().await,
+            Self::Postgres(postgres) => postgres.sightings().await,
         }
     }
 

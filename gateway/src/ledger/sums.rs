@@ -106,7 +106,7 @@ fn tokens(column: &str) -> String {
     format!("CAST(coalesce(sum({bounded}), 0) AS BIGINT)")
 }
 
-fn push_span<D: Database>(sql: &mut QueryBuilder<D>, span: Span)
+pub(super) fn push_span<D: Database>(sql: &mut QueryBuilder<D>, span: Span)
 where
     i64: Type<D> + for<'q> Encode<'q, D>,
 {
@@ -177,6 +177,6 @@ where
     })
 }
 
-fn unsigned(count: i64) -> u64 {
+pub(super) fn unsigned(count: i64) -> u64 {
     u64::try_from(count).unwrap_or(0)
 }

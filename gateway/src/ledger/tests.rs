@@ -1,6 +1,7 @@
 use std::os::unix::fs::PermissionsExt;
 
 use fleetgate_wire::money::NanoDollars;
+use fleetgate_wire::seen::{Sighting, Straggler};
 use fleetgate_wire::usage::UsageSource;
 use fleetgate_wire::workload::Workload;
 use jiff::Timestamp;
@@ -11,10 +12,11 @@ use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::*;
-use crate::auth::{Caller, CallerHost, CallerKey};
+use crate::auth::{Caller, CallerHost, CallerKey, Origin};
 use crate::ledger::journal::Batch;
 use crate::price::{Cost, PriceSource};
 
+pub(super) mod seen;
 mod spend;
 
 struct World {
@@ -60,6 +62,7 @@ fn entry(change: impl FnOnce(&mut Entry)) -> Entry {
         workload: Workload::unknown(),
         customer: None,
         tags: Vec::new(),
+        origin: Origin::default(),
     };
     let mut entry = Entry {
         id: Uuid::now_v7(),
@@ -135,6 +138,7 @@ pub(super) fn record(id: u128) -> Record<'static> {
         destination: None,
         bytes_up: None,
         bytes_down: None,
+        provenance: Provenance::default(),
     }
 }
 

@@ -1,5 +1,6 @@
 //! Who spent how much.
 
+use fleetgate_wire::seen::Straggler;
 use fleetgate_wire::spend::{Repriced, UnpricedModel};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -44,6 +45,11 @@ pub struct Reprice {
 }
 
 #[derive(Deserialize)]
+struct Stragglers {
+    stragglers: Vec<Straggler>,
+}
+
+#[derive(Deserialize)]
 struct Unpriced {
     unpriced: Vec<UnpricedModel>,
 }
@@ -67,6 +73,16 @@ impl Admin {
         let query = query(&[("since", times.since.as_deref()), ("until", times.until.as_deref())]);
         let answer: Unpriced = self.get(&format!("/api/spend/unpriced?{query}")).await?;
         Ok(answer.unpriced)
+    }
+
+    /// The hosts that have no key of their own yet.
+    ///
+    /// # Errors
+    /// When the gateway does not tell.
+    pub async fn stragglers(&self, times: &Times) -> Result<Vec<Straggler>, AdminError> {
+        let query = query(&[("since", times.since.as_deref()), ("until", times.until.as_deref())]);
+        let answer: Stragglers = self.get(&format!("/api/stragglers?{query}")).await?;
+        Ok(answer.stragglers)
     }
 
     /// Prices old rows by today's prices.

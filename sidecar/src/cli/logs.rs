@@ -36,7 +36,7 @@ pub(super) async fn run(args: LogsArgs) -> Result<(), CliError> {
     if args.json {
         return Ok(print(&logs.rows.iter().map(|row| format!("{row}\n")).collect::<String>())?);
     }
-    let mut table = Table::new(["time", "host", "workload", "key", "model", "in", "out", "cost", "status"]);
+    let mut table = Table::new(["time", "host", "workload", "key", "model", "in", "out", "cost", "status", "marks"]);
     for row in &logs.rows {
         let row: Row = serde_json::from_str(row.get()).map_err(|error| AdminError::Unreadable(error.to_string()))?;
         table.push(line(row));
@@ -44,7 +44,7 @@ pub(super) async fn run(args: LogsArgs) -> Result<(), CliError> {
     Ok(print(&table.to_string())?)
 }
 
-fn line(row: Row) -> [String; 9] {
+fn line(row: Row) -> [String; 10] {
     let tokens = |count: Option<u64>| count.map_or_else(|| "-".to_owned(), |count| count.to_string());
     let model = match row.destination {
         Some(destination) => destination,
@@ -56,6 +56,7 @@ fn line(row: Row) -> [String; 9] {
         None if row.kind == "tunnel" => "-".to_owned(),
         None => "unpriced".to_owned(),
     };
+    let marks: Vec<_> = row.marks.iter().map(|mark| mark.word()).collect();
     // Seconds are enough for people; --json has the whole time.
     let time = row.started_at.get(..19).unwrap_or(&row.started_at).replace('T', " ");
     [
@@ -68,6 +69,7 @@ fn line(row: Row) -> [String; 9] {
         tokens(row.output_tokens),
         cost,
         row.status,
+        marks.join(","),
     ]
 }
 

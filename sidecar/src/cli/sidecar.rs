@@ -37,6 +37,7 @@ pub(super) async fn run(args: SidecarArgs) -> Result<(), CliError> {
     let mut signals = Signals::listen()?;
     let hosts_file: PathBuf = args.host.hosts_file()?;
     let identity = identity::find(args.host.label(), places::state_directory().as_deref()).await?;
+    identity.log_notes();
     let listeners = front::bind(&args.listen, args.dangerously_listen_beyond_loopback).await?;
     if leads_to_us(&url, &listeners) {
         return Err(CliError::OwnAddress(url));

@@ -2,6 +2,7 @@
 
 use clap::{Args, Subcommand};
 use fleetgate_wire::money::NanoDollars;
+use fleetgate_wire::seen::Straggler;
 use fleetgate_wire::spend::{Group, Sums, UnpricedModel};
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
@@ -32,6 +33,9 @@ pub(super) struct SpendArgs {
     /// The models that have no price, and what to do about each
     #[arg(long, conflicts_with = "by")]
     unpriced: bool,
+    /// The hosts that still live on the fallback key or the master key
+    #[arg(long, conflicts_with_all = ["by", "unpriced"])]
+    stragglers: bool,
     /// One JSON object a line
     #[arg(long)]
     json: bool,
@@ -51,6 +55,9 @@ pub(super) async fn run(args: SpendArgs) -> Result<(), CliError> {
     let text = if args.unpriced {
         let models = admin.unpriced(&times).await?;
         if args.json { lines(models.iter().map(|model| serde_json::json!(model))) } else { list(&models) }
+    } else if args.stragglers {
+        let hosts = admin.stragglers(&times).await?;
+        if args.json { lines(hosts.iter().map(|host| serde_json::json!(host))) } else { list_stragglers(&hosts) }
     } else {
         let spend = admin.spend(&args.by, &times).await?;
         if args.json { lines(spend.groups) } else { show(&args.by, &spend)? }
@@ -135,12 +142,39 @@ fn list(models: &[UnpricedModel]) -> String {
             model.calls.to_string(),
             model.input_tokens.to_string(),
             model.output_tokens.to_string(),
-            // Seconds are enough for people; --json has the whole time.
-            model.newest.get(..19).unwrap_or(&model.newest).replace('T', " "),
+            seconds(&model.newest),
             model.advice,
         ]);
     }
     table.to_string()
+}
+
+fn list_stragglers(hosts: &[Straggler]) -> String {
+    if hosts.is_empty() {
+        return "Every call was paid by a key of its host's own\n".to_owned();
+    }
+    let mut table = Table::new(["host", "in the mesh", "pays with", "key", "calls", "last seen", "what to do"]);
+    for host in hosts {
+        let remedy = match host.reason.as_str() {
+            "fallback_key" => "give it a key of its own, and a [[host]] that matches it",
+            _ => "the master key is for administration: use a virtual key there",
+        };
+        table.push([
+            host.host.clone(),
+            host.host_seen.clone().unwrap_or_else(|| "-".to_owned()),
+            host.reason.replace('_', " "),
+            host.key_alias.clone(),
+            host.calls.to_string(),
+            seconds(&host.last_seen),
+            remedy.to_owned(),
+        ]);
+    }
+    table.to_string()
+}
+
+/// Seconds are enough for people; --json has the whole time.
+fn seconds(time: &str) -> String {
+    time.get(..19).unwrap_or(time).replace('T', " ")
 }
 
 #[cfg(test)]

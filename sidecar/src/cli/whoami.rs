@@ -8,7 +8,7 @@ use clap::Args;
 use super::{CliError, print};
 use crate::forward::GatewayUrl;
 use crate::keystore::HostKeys;
-use crate::local::WhoAmI;
+use crate::local::{Verdict, WhoAmI};
 use crate::{identity, places};
 
 /// Which host this is and where its keys are named.
@@ -60,17 +60,17 @@ fn for_people(whoami: &WhoAmI) -> String {
         // Writing into a string cannot fail.
         let _ = writeln!(text, "{name:<8} {value}");
     };
-    let mut won = false;
     for candidate in &whoami.candidates {
-        let found = match (&candidate.label, &candidate.problem) {
-            (Some(label), _) if !won => {
-                won = true;
-                format!("{label} (wins: the first usable one)")
-            }
-            (Some(label), _) => format!("{label} (comes later)"),
-            (None, problem) => problem.clone().unwrap_or_default(),
+        let label = candidate.label.as_deref().unwrap_or_default();
+        let found = match candidate.verdict {
+            Verdict::Wins => format!("{label} (wins as the first usable one: {})", whoami.because),
+            Verdict::ComesLater => format!("{label} (comes later)"),
+            Verdict::Unusable => candidate.problem.clone().unwrap_or_default(),
         };
         line("", &format!("{}: {found}", candidate.source.words()));
+    }
+    for note in &whoami.notes {
+        line("note", note);
     }
     line("hosts", &whoami.hosts_file);
     line("matched", &whoami.matched);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use http::{Response, StatusCode};
 use serde_json::json;
 
-pub use whoami::WhoAmI;
+pub use whoami::{Verdict, WhoAmI};
 
 use crate::VERSION;
 use crate::forward::Gateway;

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::forward::GatewayUrl;
-use crate::identity::{Identity, Source};
+use crate::identity::{Candidate, Identity, Source};
 use crate::keystore::{HostKeys, KeySlot, Matched};
 
 /// All there is to say, without any secret.
@@ -17,6 +17,10 @@ pub struct WhoAmI {
     pub label: String,
     /// Where that label came from.
     pub why: Source,
+    /// Why that one wins.
+    pub because: &'static str,
+    /// What somebody should look at.
+    pub notes: Vec<String>,
     /// Every place that could have named this host, in order.
     pub candidates: Vec<CandidateLine>,
     /// The file that says where keys lie.
@@ -38,12 +42,26 @@ pub struct WhoAmI {
 pub struct CandidateLine {
     /// The place.
     pub source: Source,
+    /// `wins`, `comes_later` or `unusable`.
+    pub verdict: Verdict,
     /// The label it gives.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
     /// Why it gives none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
+}
+
+/// What became of a candidate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// The first usable one.
+    Wins,
+    /// Usable, but behind the winner.
+    ComesLater,
+    /// It gives no label.
+    Unusable,
 }
 
 /// One key's place.
@@ -72,8 +90,14 @@ impl WhoAmI {
     /// Puts it together.
     #[must_use]
     pub fn describe(identity: &Identity, keys: &HostKeys, hosts_file: &Path, gateway: Option<&GatewayUrl>) -> Self {
+        let verdict = |candidate: &Candidate| match &candidate.found {
+            Err(_) => Verdict::Unusable,
+            Ok(_) if candidate.source == identity.source => Verdict::Wins,
+            Ok(_) => Verdict::ComesLater,
+        };
         let candidates = identity.candidates.iter().map(|candidate| CandidateLine {
             source: candidate.source,
+            verdict: verdict(candidate),
             label: candidate.found.as_ref().ok().map(ToString::to_string),
             problem: candidate.found.as_ref().err().cloned(),
         });
@@ -83,6 +107,8 @@ impl WhoAmI {
             host: keys.label.to_string(),
             label: identity.label.to_string(),
             why: identity.source,
+            because: identity.source.why(),
+            notes: identity.notes.clone(),
             candidates: candidates.collect(),
             hosts_file: hosts_file.display().to_string(),
             matched: matched_words(&keys.matched),

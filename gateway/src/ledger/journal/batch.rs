@@ -9,7 +9,8 @@ use crate::ledger::record::Record;
 #[derive(Debug)]
 pub(in crate::ledger) struct Batch {
     bytes: Vec<u8>,
-    settled: Vec<Range<usize>>,
+    /// Their form and their place.
+    settled: Vec<(u8, Range<usize>)>,
     size: usize,
 }
 
@@ -19,7 +20,7 @@ impl Batch {
         let (mut size, mut settled) = (0, Vec::new());
         while let Some(frame) = frame::decode(&bytes[size..])? {
             if frame.kind == Kind::Settled {
-                settled.push(size + frame::PAYLOAD..size + frame.size);
+                settled.push((frame.form, size + frame::PAYLOAD..size + frame.size));
             }
             size += frame.size;
         }
@@ -38,7 +39,7 @@ impl Batch {
 
     /// The rows.
     pub(in crate::ledger) fn records(&self) -> impl Iterator<Item = Result<Record<'_>, Unreadable>> {
-        self.settled.iter().map(|place| frame::read(&self.bytes[place.clone()]))
+        self.settled.iter().map(|(form, place)| frame::read(*form, &self.bytes[place.clone()]))
     }
 }
 

@@ -3,10 +3,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::ledger::record::Record;
+use crate::ledger::record::{Provenance, Record};
 
-/// The form of the rows in the frames. Frames of another form are refused, never guessed at.
-pub(crate) const FORMAT: u8 = 1;
+/// The form of the rows in the frames that are written: a row, and its [`Provenance`] behind it. Frames of an unknown form are
+/// refused, never guessed at.
+pub(crate) const FORMAT: u8 = 2;
+/// The form before that: rows without provenance. An update finds such frames where the older version was killed.
+const FORMAT_WITHOUT_PROVENANCE: u8 = 1;
 const HEAD: usize = 8;
 /// Where in a frame its row begins: behind length, checksum, form and kind.
 pub(super) const PAYLOAD: usize = HEAD + 2;
@@ -24,6 +27,7 @@ pub(in crate::ledger) enum Kind {
 #[derive(Debug, Clone, Copy)]
 pub(in crate::ledger) struct Frame<'a> {
     pub(in crate::ledger) kind: Kind,
+    pub(super) form: u8,
     payload: &'a [u8],
     /// The whole frame as it stands in the file.
     pub(in crate::ledger) size: usize,
@@ -32,7 +36,7 @@ pub(in crate::ledger) struct Frame<'a> {
 /// A frame whose checksum holds but which this version cannot read.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "a record of the journal has form {form}, this version reads form {FORMAT}; start the version that wrote it once, so that it empties the journal"
+    "a record of the journal has form {form}, this version reads forms 1 to {FORMAT}; start the version that wrote it once, so that it empties the journal"
 )]
 pub(in crate::ledger) struct Unreadable {
     form: u8,
@@ -41,13 +45,19 @@ pub(in crate::ledger) struct Unreadable {
 impl<'a> Frame<'a> {
     /// The row.
     pub(in crate::ledger) fn record(&self) -> Result<Record<'a>, Unreadable> {
-        read(self.payload)
+        read(self.form, self.payload)
     }
 }
 
 /// Reads a frame's row from its bytes.
-pub(super) fn read(payload: &[u8]) -> Result<Record<'_>, Unreadable> {
-    postcard::from_bytes(payload).map_err(|_| Unreadable { form: FORMAT })
+pub(super) fn read(form: u8, payload: &[u8]) -> Result<Record<'_>, Unreadable> {
+    let unreadable = |_| Unreadable { form };
+    let (record, rest) = postcard::take_from_bytes::<Record<'_>>(payload).map_err(unreadable)?;
+    let provenance = match form {
+        FORMAT_WITHOUT_PROVENANCE => Provenance::default(),
+        _ => postcard::from_bytes(rest).map_err(unreadable)?,
+    };
+    Ok(Record { provenance, ..record })
 }
 
 /// Writes a frame into `buffer`, which is emptied first.
@@ -56,7 +66,8 @@ pub(in crate::ledger) fn encode(kind: Kind, record: &Record<'_>, buffer: &mut Ve
     buffer.extend_from_slice(&[0; HEAD]);
     buffer.extend_from_slice(&[FORMAT, kind as u8]);
     // Writing to memory cannot fail, and every field has a form.
-    if let Ok(bytes) = postcard::to_extend(record, std::mem::take(buffer)) {
+    let written = postcard::to_extend(record, std::mem::take(buffer));
+    if let Ok(bytes) = written.and_then(|bytes| postcard::to_extend(&record.provenance, bytes)) {
         *buffer = bytes;
     }
     let payload = buffer.len() - HEAD;
@@ -75,12 +86,12 @@ pub(in crate::ledger) fn decode(bytes: &[u8]) -> Result<Option<Frame<'_>>, Unrea
     if crc32fast::hash(body) != checksum {
         return Ok(None);
     }
-    let kind = match (body[0], body[1]) {
-        (FORMAT, 0) => Kind::Opened,
-        (FORMAT, 1) => Kind::Settled,
+    let (form, kind) = match (body[0], body[1]) {
+        (form @ FORMAT_WITHOUT_PROVENANCE..=FORMAT, 0) => (form, Kind::Opened),
+        (form @ FORMAT_WITHOUT_PROVENANCE..=FORMAT, 1) => (form, Kind::Settled),
         (form, _) => return Err(Unreadable { form }),
     };
-    Ok(Some(Frame { kind, payload: &body[2..], size: HEAD + size }))
+    Ok(Some(Frame { kind, form, payload: &body[2..], size: HEAD + size }))
 }
 
 /// Reads the bytes of a journal's file as a start after a crash does: how many records stand in them, and where these end.
@@ -110,11 +121,31 @@ mod tests {
         let mut row = record(7);
         row.tags = vec!["a", "b"];
         row.error = Some("🦊");
+        row.provenance.process = Some("/usr/bin/python3");
+        row.provenance.marks = vec!["fallback_key"];
         encode(Kind::Settled, &row, &mut buffer);
         buffer.extend_from_slice(&[0; 100]);
         let frame = decode(&buffer).unwrap().unwrap();
         assert_eq!((frame.kind, frame.record().unwrap()), (Kind::Settled, row));
         assert!(decode(&buffer[frame.size..]).unwrap().is_none(), "zeros are the end");
+    }
+
+    /// `record(7)`, settled, as the first form has it.
+    const FIRST_FORM: &[u8] =
+        b"x\x00\x00\x00\x80\x12\x05s\x01\x01\x07\x04call\x03mac\x03key\x0aclaude-glm\x06vk-mac\x0400ff\x00\x00\
+        \x00\x00\x04chat\x05gpt-x\x05gpt-x\x06openai\x01d\x07success\x01\xc8\x01\x00\x00\x01\x01\x00\x00\x00\
+        \x00\x01\x0a\x00\x08provider\x09catalogue\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00";
+
+    #[test]
+    fn a_record_of_the_first_form_is_read_and_has_no_provenance() {
+        let frame = decode(FIRST_FORM).unwrap().unwrap();
+        assert_eq!((frame.kind, frame.record().unwrap()), (Kind::Settled, record(7)));
+        // The second form without its provenance is damaged.
+        let mut second = FIRST_FORM.to_vec();
+        second[HEAD] = FORMAT;
+        let checksum = crc32fast::hash(&second[HEAD..]).to_le_bytes();
+        second[4..HEAD].copy_from_slice(&checksum);
+        assert!(decode(&second).unwrap().unwrap().record().is_err());
     }
 
     #[test]

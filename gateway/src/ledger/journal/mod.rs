@@ -37,7 +37,7 @@ pub(super) use sync::Synced;
 use sync::Syncer;
 
 /// No frame is larger: texts are cut before they get here.
-const MAX_FRAME: usize = 8 << 10;
+const MAX_FRAME: usize = 9 << 10;
 /// Frames that fit into a segment at the least.
 const FRAMES: usize = segment::SIZE / MAX_FRAME - 1;
 const LOCK: &str = "lock";

@@ -11,9 +11,10 @@ use sqlx::{Arguments, PgConnection};
 use super::{LONGEST, Postgres};
 use crate::ledger::record::Record;
 use crate::ledger::rollup::{Rollup, Sum, each_scope};
+use crate::ledger::sighting::LIVE;
 
 /// The columns and the types of their arrays, in the order in which [`arguments`] has them.
-const COLUMNS: [(&str, &str); 40] = [
+const COLUMNS: [(&str, &str); 45] = [
     ("id", "text"),
     ("kind", "text"),
     ("host", "text"),
@@ -54,6 +55,11 @@ const COLUMNS: [(&str, &str); 40] = [
     ("bytes_up", "bigint"),
     ("bytes_down", "bigint"),
     ("gateway", "text"),
+    ("process", "text"),
+    ("os_user", "text"),
+    ("marks", "text"),
+    ("host_seen", "text"),
+    ("sighting", "text"),
 ];
 
 /// A row that is there already stays as it is; only those that were not come back.
@@ -69,6 +75,15 @@ const ADD_UP: &str = "INSERT INTO spend (scope, bucket, cost_nanousd, held_nanou
                       SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[]) ORDER BY 1, 2 \
                       ON CONFLICT (scope, bucket) DO UPDATE SET cost_nanousd = spend.cost_nanousd + excluded.cost_nanousd, \
                       held_nanousd = spend.held_nanousd + excluded.held_nanousd, calls = spend.calls + excluded.calls";
+
+/// A sighting is the first of its place, or one more. In order, as the sums.
+const SEE: &str = "INSERT INTO sighting (provider, fingerprint, host, workload, process, place, first_seen, last_seen, count) \
+                   SELECT provider, fingerprint, host, workload, process, $6, first_seen, last_seen, count \
+                   FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $7::bigint[], $8::bigint[], $9::bigint[]) \
+                   AS seen (provider, fingerprint, host, workload, process, first_seen, last_seen, count) ORDER BY 1, 2, 3, 4, 5 \
+                   ON CONFLICT (fingerprint, provider, host, workload, process, place) \
+                   DO UPDATE SET first_seen = least(sighting.first_seen, excluded.first_seen), \
+                   last_seen = greatest(sighting.last_seen, excluded.last_seen), count = sighting.count + excluded.count";
 
 const PAY: &str = "UPDATE lease SET amount = lease.amount - paid.cost \
                    FROM unnest($2::text[], $3::bigint[], $4::bigint[]) AS paid (rule, window_start, cost) \
@@ -158,6 +173,7 @@ fn pay(record: &Record<'_>, leases: &[Leased], by_scope: &HashMap<&str, Vec<usiz
 }
 
 pub(super) async fn add_up(rollup: &Rollup, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    see(rollup, connection).await?;
     let sums: Vec<_> = rollup.iter().collect();
     if sums.is_empty() {
         return Ok(());
@@ -168,6 +184,24 @@ pub(super) async fn add_up(rollup: &Rollup, connection: &mut PgConnection) -> Re
         .bind(sums.iter().map(|(.., sum)| sum.cost_nanousd).collect::<Vec<_>>())
         .bind(sums.iter().map(|(.., sum)| sum.held_nanousd).collect::<Vec<_>>())
         .bind(sums.iter().map(|(.., sum)| sum.calls).collect::<Vec<_>>());
+    add.execute(connection).await.map(drop)
+}
+
+async fn see(rollup: &Rollup, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    let seen: Vec<_> = rollup.sightings().collect();
+    if seen.is_empty() {
+        return Ok(());
+    }
+    let add = sqlx::query(SEE)
+        .bind(seen.iter().map(|(place, _)| place.provider).collect::<Vec<_>>())
+        .bind(seen.iter().map(|(place, _)| place.fingerprint).collect::<Vec<_>>())
+        .bind(seen.iter().map(|(place, _)| place.host).collect::<Vec<_>>())
+        .bind(seen.iter().map(|(place, _)| place.workload).collect::<Vec<_>>())
+        .bind(seen.iter().map(|(place, _)| place.process).collect::<Vec<_>>())
+        .bind(LIVE)
+        .bind(seen.iter().map(|(_, seen)| seen.first).collect::<Vec<_>>())
+        .bind(seen.iter().map(|(_, seen)| seen.last).collect::<Vec<_>>())
+        .bind(seen.iter().map(|(_, seen)| seen.count).collect::<Vec<_>>());
     add.execute(connection).await.map(drop)
 }
 
@@ -235,6 +269,11 @@ fn arguments(records: &[Record<'_>], gateway: &str) -> Result<PgArguments, BoxDy
     all.add(column(records, |record| record.bytes_up.map(signed)))?;
     all.add(column(records, |record| record.bytes_down.map(signed)))?;
     all.add(column(records, |_| gateway))?;
+    all.add(column(records, |record| record.provenance.process))?;
+    all.add(column(records, |record| record.provenance.os_user))?;
+    all.add(column(records, |record| record.marks_text()))?;
+    all.add(column(records, |record| record.provenance.host_seen))?;
+    all.add(column(records, |record| record.provenance.sighting))?;
     Ok(all)
 }
 

@@ -1,6 +1,7 @@
 //! Rows summed up, and old rows by new prices.
 
 use fleetgate_wire::money::NanoDollars;
+use fleetgate_wire::seen::{Sighting, Straggler};
 use fleetgate_wire::spend::{Group, Sums, UnpricedModel};
 use jiff::Timestamp;
 
@@ -12,6 +13,7 @@ use crate::ledger::reprice::{CORRECT, Correction, Repricing};
 use crate::ledger::rollup::Rollup;
 use crate::ledger::spend::Span;
 use crate::ledger::sums::{self, SqlDialect};
+use crate::ledger::{sighting, straggler};
 
 const DIALECT: SqlDialect = SqlDialect {
     hour: "to_char(timestamp 'epoch' + started_at * interval '1 microsecond', 'YYYY-MM-DD\"T\"HH24')",
@@ -37,6 +39,16 @@ impl Postgres {
         }
         let rows = sums::sum_up(by, span, &DIALECT).build().fetch_all(&mut *snapshot).await?;
         Ok((rows.iter().map(|row| sums::read_group(row, by)).collect::<Result<_, _>>()?, total))
+    }
+
+    pub(in crate::ledger) async fn stragglers(&self, span: Span) -> Result<Vec<Straggler>, sqlx::Error> {
+        let rows = straggler::list(span).build().fetch_all(self.pool().await?).await?;
+        rows.iter().map(straggler::read).collect()
+    }
+
+    pub(in crate::ledger) async fn sightings(&self) -> Result<Vec<Sighting>, sqlx::Error> {
+        let rows = sqlx::query(sighting::LIST).fetch_all(self.pool().await?).await?;
+        rows.iter().map(sighting::read).collect()
     }
 
     pub(in crate::ledger) async fn unpriced(&self, span: Span) -> Result<Vec<UnpricedModel>, sqlx::Error> {

@@ -10,7 +10,7 @@ use fleetgate_tests::Postgres as Server;
 
 use super::{GatewayId, Postgres};
 use crate::config::PostgresUrl;
-use crate::ledger::record::Record;
+use crate::ledger::record::{Provenance, Record};
 
 /// A gateway's handle, with an identity of its own.
 fn gateway(url: &str) -> Postgres {
@@ -67,5 +67,6 @@ fn record(id: u128, started_at: i64, cost: Option<i64>) -> Record<'static> {
         destination: None,
         bytes_up: None,
         bytes_down: Some(u64::MAX),
+        provenance: Provenance::default(),
     }
 }

@@ -13,6 +13,7 @@ use super::Sqlite;
 use crate::ledger::journal::Batch;
 use crate::ledger::record::Record;
 use crate::ledger::rollup::Rollup;
+use crate::ledger::sighting::{LIVE, Place};
 use crate::ledger::store::ApplyError;
 
 /// A row that is applied again after a crash changes nothing: its identifier makes that harmless.
@@ -25,7 +26,13 @@ const ADD: &str = "INSERT INTO spend (scope, bucket, cost_nanousd, held_nanousd,
                    ON CONFLICT (scope, bucket) DO UPDATE SET cost_nanousd = cost_nanousd + excluded.cost_nanousd, \
                    held_nanousd = held_nanousd + excluded.held_nanousd, calls = calls + excluded.calls";
 
-const COLUMNS: [&str; 39] = [
+/// A sighting is the first of its place, or one more.
+const SEE: &str = "INSERT INTO sighting (provider, fingerprint, host, workload, process, place, first_seen, last_seen, count) \
+                   VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (fingerprint, provider, host, workload, process, place) \
+                   DO UPDATE SET first_seen = min(first_seen, excluded.first_seen), \
+                   last_seen = max(last_seen, excluded.last_seen), count = count + excluded.count";
+
+const COLUMNS: [&str; 44] = [
     "id",
     "kind",
     "host",
@@ -65,6 +72,11 @@ const COLUMNS: [&str; 39] = [
     "destination",
     "bytes_up",
     "bytes_down",
+    "process",
+    "os_user",
+    "marks",
+    "host_seen",
+    "sighting",
 ];
 
 impl Sqlite {
@@ -106,6 +118,11 @@ fn write(connection: &mut Connection, batch: &Batch) -> Result<(), ApplyError> {
         add.execute((scope, bucket, sum.cost_nanousd, sum.held_nanousd, sum.calls))?;
     }
     drop(add);
+    for (place, seen) in rollup.sightings() {
+        let mut add = transaction.prepare_cached(SEE)?;
+        let Place { provider, fingerprint, host, workload, process } = place;
+        add.execute((provider, fingerprint, host, workload, process, LIVE, seen.first, seen.last, seen.count))?;
+    }
     Ok(transaction.commit()?)
 }
 
@@ -116,6 +133,11 @@ pub(super) async fn add_up(rollup: &Rollup, connection: &mut SqliteConnection) -
         let add = add.bind(sum.cost_nanousd).bind(sum.held_nanousd).bind(sum.calls);
         add.execute(&mut *connection).await?;
     }
+    for (place, seen) in rollup.sightings() {
+        let add = sqlx::query(SEE).bind(place.provider).bind(place.fingerprint).bind(place.host).bind(place.workload);
+        let add = add.bind(place.process).bind(LIVE).bind(seen.first).bind(seen.last).bind(seen.count);
+        add.execute(&mut *connection).await?;
+    }
     Ok(())
 }
 
@@ -123,7 +145,7 @@ pub(super) async fn add_up(rollup: &Rollup, connection: &mut SqliteConnection) -
 fn put(insert: &mut Statement<'_>, record: &Record<'_>) -> rusqlite::Result<usize> {
     let mut id = Uuid::encode_buffer();
     let id = &*Uuid::from_u128(record.id).hyphenated().encode_lower(&mut id);
-    let tags = record.tags_text();
+    let (tags, marks) = (record.tags_text(), record.marks_text());
     let values: [&dyn ToSql; COLUMNS.len()] = [
         &id,
         &record.kind,
@@ -164,6 +186,11 @@ fn put(insert: &mut Statement<'_>, record: &Record<'_>) -> rusqlite::Result<usiz
         &record.destination,
         &record.bytes_up.map(signed),
         &record.bytes_down.map(signed),
+        &record.provenance.process,
+        &record.provenance.os_user,
+        &marks,
+        &record.provenance.host_seen,
+        &record.provenance.sighting,
     ];
     insert.execute(values.as_slice())
 }

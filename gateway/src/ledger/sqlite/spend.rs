@@ -1,11 +1,13 @@
 //! Rows summed up.
 
+use fleetgate_wire::seen::{Sighting, Straggler};
 use fleetgate_wire::spend::{Group, Sums, UnpricedModel};
 
 use super::Sqlite;
 use crate::ledger::dimension::Dimension;
 use crate::ledger::spend::Span;
 use crate::ledger::sums::{self, SqlDialect};
+use crate::ledger::{sighting, straggler};
 
 const DIALECT: SqlDialect = SqlDialect {
     hour: "strftime('%Y-%m-%dT%H', started_at / 1000000, 'unixepoch')",
@@ -30,6 +32,16 @@ impl Sqlite {
         }
         let rows = sums::sum_up(by, span, &DIALECT).build().fetch_all(&mut *snapshot).await?;
         Ok((rows.iter().map(|row| sums::read_group(row, by)).collect::<Result<_, _>>()?, total))
+    }
+
+    pub(in crate::ledger) async fn stragglers(&self, span: Span) -> Result<Vec<Straggler>, sqlx::Error> {
+        let rows = straggler::list(span).build().fetch_all(&self.readers).await?;
+        rows.iter().map(straggler::read).collect()
+    }
+
+    pub(in crate::ledger) async fn sightings(&self) -> Result<Vec<Sighting>, sqlx::Error> {
+        let rows = sqlx::query(sighting::LIST).fetch_all(&self.readers).await?;
+        rows.iter().map(sighting::read).collect()
     }
 
     pub(in crate::ledger) async fn unpriced(&self, span: Span) -> Result<Vec<UnpricedModel>, sqlx::Error> {

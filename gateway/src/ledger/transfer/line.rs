@@ -1,7 +1,7 @@
 //! A row of the table as both databases have it, whatever wrote it.
 
 use crate::ledger::query::tags;
-use crate::ledger::record::Record;
+use crate::ledger::record::{Provenance, Record};
 
 /// What a column holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +40,7 @@ pub(in crate::ledger) struct Line(pub(in crate::ledger) Vec<Cell>);
 use Kind::{Number, Text};
 
 /// Every column of the table.
-pub(in crate::ledger) const COLUMNS: [(&str, Kind); 42] = [
+pub(in crate::ledger) const COLUMNS: [(&str, Kind); 47] = [
     ("id", Text),
     ("kind", Text),
     ("host", Text),
@@ -83,6 +83,11 @@ pub(in crate::ledger) const COLUMNS: [(&str, Kind); 42] = [
     ("bytes_up", Number),
     ("bytes_down", Number),
     ("gateway", Text),
+    ("process", Text),
+    ("os_user", Text),
+    ("marks", Text),
+    ("host_seen", Text),
+    ("sighting", Text),
 ];
 
 impl Line {
@@ -162,6 +167,11 @@ impl Line {
             destination: None,
             bytes_up: None,
             bytes_down: None,
+            provenance: Provenance {
+                process: self.text("process"),
+                sighting: self.text("sighting"),
+                ..Provenance::default()
+            },
         })
     }
 }

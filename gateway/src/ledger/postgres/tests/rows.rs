@@ -10,9 +10,10 @@ use serde_json::json;
 
 use super::{Server, gateway, number, record};
 use crate::auth::KeyRecord;
-use crate::ledger::Filter;
 use crate::ledger::keys::KeyChange;
 use crate::ledger::postgres::Change;
+use crate::ledger::tests::seen;
+use crate::ledger::{Filter, Span};
 
 fn key(name: &str) -> KeyRecord {
     let now = "2026-01-01T00:00:00Z";
@@ -40,6 +41,17 @@ async fn a_row_is_applied_once_however_often_it_comes() {
     let by_bucket = "SELECT count(*) FROM spend s WHERE scope = 'global:all' AND cost_nanousd <> \
                      (SELECT sum(cost_nanousd) FROM entry WHERE started_at / 900000000 = s.bucket)";
     assert_eq!(number(&server, by_bucket).await, 0);
+}
+
+#[tokio::test]
+async fn stragglers_and_sightings_are_told_as_a_file_tells_them() {
+    let server = Server::start().await;
+    let postgres = gateway(&server.database("ledger").await);
+    postgres.apply(&seen::rows()[..6], || ()).await.unwrap();
+    postgres.apply(&seen::rows(), || ()).await.unwrap();
+    let shown = postgres.rows(&Filter { limit: 10, ..Filter::default() }).await.unwrap();
+    let stragglers = postgres.stragglers(Span::default()).await.unwrap();
+    seen::check(&shown, &stragglers, &postgres.sightings().await.unwrap());
 }
 
 #[tokio::test]

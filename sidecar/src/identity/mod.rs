@@ -1,7 +1,12 @@
 //! Which host this is.
 //!
-//! Candidates in order: what the operator said, the label pinned in the state directory, the name macOS gives the machine on
-//! its local network, the host name. The first usable one wins; all are kept, so that `fleetgate whoami` can say why.
+//! Candidates in order: what the operator said, the label pinned in the state directory, the mesh's name for this machine, the
+//! name macOS gives the machine on its local network, the host name. The first usable one wins; all are kept, so that `fleetgate
+//! whoami` can say why.
+
+mod mesh;
+mod notes;
+mod system;
 
 use std::fs;
 use std::io;
@@ -10,13 +15,15 @@ use std::time::Duration;
 
 use fleetgate_wire::host::{HostLabel, HostLabelError};
 use serde::Serialize;
-use tokio::process::Command;
-use tokio::time::timeout;
+
+use notes::Surroundings;
 
 /// The file of the state directory that holds the pinned label.
 pub const PINNED_FILE: &str = "host-label";
-/// A hung `scutil` must not delay the start.
-const LOOKUP_LIMIT: Duration = Duration::from_secs(2);
+/// How long the mesh may take to name this machine, where nothing before it does.
+const MESH_LIMIT: Duration = Duration::from_millis(500);
+/// The same where its name is only to be shown: the start must not wait for a daemon that hangs.
+const MESH_LIMIT_WHEN_NAMED: Duration = Duration::from_millis(10);
 
 /// Where a candidate came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -26,6 +33,10 @@ pub enum Source {
     Explicit,
     /// The pinned label of the state directory.
     Pinned,
+    /// Tailscale's or Headscale's name for this machine.
+    Tailscale,
+    /// NetBird's name for this machine.
+    Netbird,
     /// macOS's `LocalHostName`, which stays the same on every network.
     LocalHostName,
     /// The operating system's host name.
@@ -39,8 +50,22 @@ impl Source {
         match self {
             Self::Explicit => "--host or FLEETGATE_HOST",
             Self::Pinned => "pinned in the state directory",
+            Self::Tailscale => "Tailscale's name for this machine",
+            Self::Netbird => "NetBird's name for this machine",
             Self::LocalHostName => "macOS LocalHostName",
             Self::HostName => "host name",
+        }
+    }
+
+    /// Why it wins over those behind it.
+    #[must_use]
+    pub fn why(self) -> &'static str {
+        match self {
+            Self::Explicit => "what the operator says is not questioned",
+            Self::Pinned => "it was pinned so that no network can rename this machine",
+            Self::Tailscale | Self::Netbird => "no two machines of the mesh have the same name",
+            Self::LocalHostName => "it stays the same on every network",
+            Self::HostName => "nothing better is there; pin it: a host name can change",
         }
     }
 }
@@ -63,6 +88,17 @@ pub struct Identity {
     pub source: Source,
     /// All candidates in their order.
     pub candidates: Vec<Candidate>,
+    /// What somebody should look at, one sentence each.
+    pub notes: Vec<String>,
+}
+
+impl Identity {
+    /// Says in the log what somebody should look at.
+    pub fn log_notes(&self) {
+        for note in &self.notes {
+            tracing::warn!(host = %self.label, "{note}");
+        }
+    }
 }
 
 /// No label could be found.
@@ -81,20 +117,34 @@ pub enum IdentityError {
 /// # Errors
 /// When the explicit label is invalid, or nothing names this machine.
 pub async fn find(explicit: Option<&str>, state_directory: Option<&Path>) -> Result<Identity, IdentityError> {
-    let explicit = explicit.map(HostLabel::parse).transpose()?;
-    let candidates = vec![
-        Candidate { source: Source::Explicit, found: explicit.ok_or_else(|| "not given".to_owned()) },
-        Candidate { source: Source::Pinned, found: pinned(state_directory) },
-        Candidate { source: Source::LocalHostName, found: local_host_name().await },
-        Candidate { source: Source::HostName, found: host_name() },
+    let explicit = explicit.map(HostLabel::parse).transpose()?.ok_or_else(|| "not given".to_owned());
+    let pinned = pinned(state_directory);
+    let is_named = explicit.is_ok() || pinned.is_ok();
+    let tailscale = mesh::tailscale(if is_named { MESH_LIMIT_WHEN_NAMED } else { MESH_LIMIT }).await;
+    let netbird = if is_named || tailscale.is_ok() {
+        Err("not asked: a name before it is usable".to_owned())
+    } else {
+        mesh::netbird(MESH_LIMIT).await
+    };
+    let local_host_name = system::local_host_name().await;
+    let found = [
+        (Source::Explicit, explicit),
+        (Source::Pinned, pinned),
+        (Source::Tailscale, tailscale),
+        (Source::Netbird, netbird),
+        (Source::LocalHostName, local_host_name),
+        (Source::HostName, system::host_name()),
     ];
-    choose(candidates)
+    choose(found.map(|(source, found)| Candidate { source, found }).into(), Surroundings::of_this_process())
 }
 
-fn choose(candidates: Vec<Candidate>) -> Result<Identity, IdentityError> {
+fn choose(candidates: Vec<Candidate>, surroundings: Surroundings) -> Result<Identity, IdentityError> {
     let winner = candidates.iter().find_map(|c| c.found.as_ref().ok().map(|label| (label.clone(), c.source)));
     match winner {
-        Some((label, source)) => Ok(Identity { label, source, candidates }),
+        Some((label, source)) => {
+            let notes = notes::write(&label, source, &candidates, surroundings);
+            Ok(Identity { label, source, candidates, notes })
+        }
         None => {
             let why: Vec<String> = candidates
                 .iter()
@@ -114,29 +164,6 @@ fn pinned(state_directory: Option<&Path>) -> Result<HostLabel, String> {
     }
 }
 
-async fn local_host_name() -> Result<HostLabel, String> {
-    if cfg!(not(target_os = "macos")) {
-        return Err("only macOS has it".to_owned());
-    }
-    let mut scutil = Command::new("/usr/sbin/scutil");
-    scutil.args(["--get", "LocalHostName"]).kill_on_drop(true);
-    match timeout(LOOKUP_LIMIT, scutil.output()).await {
-        Err(_) => Err("scutil did not answer within 2 s".to_owned()),
-        Ok(Err(error)) => Err(format!("scutil: {error}")),
-        Ok(Ok(output)) if !output.status.success() => Err("scutil knows none".to_owned()),
-        Ok(Ok(output)) => HostLabel::parse(&String::from_utf8_lossy(&output.stdout)).map_err(|e| e.to_string()),
-    }
-}
-
-fn host_name() -> Result<HostLabel, String> {
-    let name = gethostname::gethostname().into_string().map_err(|name| format!("{} is not UTF-8", name.display()))?;
-    match HostLabel::parse(&name) {
-        // Every machine has this name, so it names none.
-        Ok(label) if label.as_str() == "localhost" => Err("\"localhost\" names no particular machine".to_owned()),
-        found => found.map_err(|error| error.to_string()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -150,7 +177,7 @@ mod tests {
         assert_eq!((said.label.as_str(), said.source), ("mac", Source::Explicit));
         let pinned = find(None, Some(state.path())).await.unwrap();
         assert_eq!((pinned.label.as_str(), pinned.source), ("attic", Source::Pinned));
-        assert_eq!(pinned.candidates.len(), 4);
+        assert_eq!(pinned.candidates.len(), 6);
     }
 
     #[tokio::test]
@@ -161,6 +188,28 @@ mod tests {
     #[test]
     fn a_machine_without_a_name_is_told_what_was_tried() {
         let nobody = vec![Candidate { source: Source::HostName, found: Err("empty".to_owned()) }];
-        assert!(choose(nobody).unwrap_err().to_string().contains("host name: empty"));
+        let error = choose(nobody, Surroundings::default()).unwrap_err();
+        assert!(error.to_string().contains("host name: empty"));
+    }
+
+    #[test]
+    fn the_meshs_name_comes_before_those_that_networks_change_and_behind_the_pinned_one() {
+        let order = [
+            Source::Explicit,
+            Source::Pinned,
+            Source::Tailscale,
+            Source::Netbird,
+            Source::LocalHostName,
+            Source::HostName,
+        ];
+        for (place, source) in order.into_iter().enumerate() {
+            let found = |here: usize| {
+                if here < place { Err("no".to_owned()) } else { Ok(HostLabel::parse(&format!("h{here}")).unwrap()) }
+            };
+            let candidates =
+                order.iter().enumerate().map(|(here, source)| Candidate { source: *source, found: found(here) });
+            let identity = choose(candidates.collect(), Surroundings::default()).unwrap();
+            assert_eq!((identity.source, identity.label.as_str()), (source, format!("h{place}").as_str()));
+        }
     }
 }
