@@ -76,7 +76,9 @@ pub(super) async fn withdraw(Path(id): Path<String>, question: Question<NoQuery>
     let (admin, _) = question.of_administrator()?;
     match admin.ledger.remove_invitation(&id).await? {
         true => Ok(answer(&json!({ "withdrawn": id }))),
-        false => Err(Refusal::NotFound(format!("no invitation has the id {id}; GET /api/invitations lists them")).into()),
+        false => {
+            Err(Refusal::NotFound(format!("no invitation has the id {id}; GET /api/invitations lists them")).into())
+        }
     }
 }
 
@@ -148,13 +150,21 @@ fn read_invitation(fields: &Fields, now: Timestamp) -> Result<Invitation, Refusa
     };
     let uses = match fields.0.get("uses") {
         None | Some(Value::Null) => hosts.len().max(1) as u64,
-        Some(value) => value.as_u64().filter(|uses| (1..=MOST_USES).contains(uses) && hosts.is_empty()).ok_or_else(|| {
-            bad(format!("uses must be a number from 1 to {MOST_USES}, without hosts: each named host comes once"), Some("uses"))
-        })?,
+        Some(value) => {
+            value.as_u64().filter(|uses| (1..=MOST_USES).contains(uses) && hosts.is_empty()).ok_or_else(|| {
+                bad(
+                    format!("uses must be a number from 1 to {MOST_USES}, without hosts: each named host comes once"),
+                    Some("uses"),
+                )
+            })?
+        }
     };
     let alias = fields.text("key_alias").unwrap_or(DEFAULT_ALIAS);
     if uses > 1 && !alias.contains(HOST_PLACE) {
-        return Err(bad(format!("key_alias must hold {HOST_PLACE}: several hosts cannot share one name"), Some("key_alias")));
+        return Err(bad(
+            format!("key_alias must hold {HOST_PLACE}: several hosts cannot share one name"),
+            Some("key_alias"),
+        ));
     }
     let life = fields.text("expires_in").unwrap_or(DEFAULT_LIFE);
     let expires_at = duration::from_now(life, now).map_err(|error| bad(error.to_string(), Some("expires_in")))?;

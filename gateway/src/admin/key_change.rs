@@ -31,7 +31,9 @@ pub(super) async fn rotate(
     let mut old = shown_key(&admin, peer, &headers)?;
     let now = Timestamp::now();
     if old.replaced_by.is_some() {
-        return Err(Refusal::KeyChange("this key has been replaced already; use the one that replaced it".into()).into());
+        return Err(
+            Refusal::KeyChange("this key has been replaced already; use the one that replaced it".into()).into()
+        );
     }
     let mut keep = Vec::new();
     let mut forget = pending_for(&admin, &old);
@@ -116,7 +118,14 @@ fn settle(
     };
     // What was changed meanwhile was changed on the old one.
     let (token, key_name, created_at) = (new.token, new.key_name.clone(), new.created_at);
-    *new = KeyRecord { token, key_name, created_at, account: Some(old.account()), updated_at: now, ..KeyRecord::clone(&old) };
+    *new = KeyRecord {
+        token,
+        key_name,
+        created_at,
+        account: Some(old.account()),
+        updated_at: now,
+        ..KeyRecord::clone(&old)
+    };
     let mut old = KeyRecord::clone(&old);
     old.expires = Some(old.expires.map_or(ends, |expires| expires.min(ends)));
     old.replaced_by = Some(token);

@@ -295,8 +295,7 @@ impl Admin {
     fn line_of(&self, record: &KeyRecord) -> Vec<Arc<KeyRecord>> {
         let mut keys = self.keyring.all();
         keys.retain(|key| {
-            key.token != record.token
-                && (key.account() == record.account() || key.replaces == Some(record.token))
+            key.token != record.token && (key.account() == record.account() || key.replaces == Some(record.token))
         });
         keys
     }

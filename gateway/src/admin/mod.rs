@@ -34,9 +34,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::extract::DefaultBodyLimit;
 use axum::extract::Request;
 use axum::response::Response;
-use axum::extract::DefaultBodyLimit;
 use axum::routing::{delete, get, post};
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer};

@@ -125,9 +125,10 @@ impl Ledger {
 
     fn invitation(&self, stored: &StoredInvitation) -> Result<InvitationState, LedgerError> {
         let damaged = |error| self.unavailable(&format!("a stored invitation is damaged: {error}"));
-        let enrolled = stored.enrolled.iter().filter_map(|(host, at)| {
-            Some((HostLabel::parse(host).ok()?, Timestamp::from_microsecond(*at).ok()?))
-        });
+        let enrolled = stored
+            .enrolled
+            .iter()
+            .filter_map(|(host, at)| Some((HostLabel::parse(host).ok()?, Timestamp::from_microsecond(*at).ok()?)));
         Ok(InvitationState {
             invitation: serde_json::from_str(&stored.record).map_err(damaged)?,
             uses_left: u32::try_from(stored.uses_left).unwrap_or_default(),

@@ -26,7 +26,9 @@ pub enum CommandError {
         source: std::io::Error,
     },
     /// It asks somebody, or waits for something.
-    #[error("{program} did not end within 10 s and was killed; it has no terminal to ask on: unlock it first, or use file:")]
+    #[error(
+        "{program} did not end within 10 s and was killed; it has no terminal to ask on: unlock it first, or use file:"
+    )]
     Hung {
         /// The program.
         program: String,
@@ -110,7 +112,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_program_that_fails_is_named_and_its_output_is_not_shown() {
-        let error = read(&words(&["sh", "-c", "echo sk-canary-0123456789; echo canary >&2; exit 3"])).await.unwrap_err();
+        let error =
+            read(&words(&["sh", "-c", "echo sk-canary-0123456789; echo canary >&2; exit 3"])).await.unwrap_err();
         assert!(error.to_string().contains("exit status: 3"), "{error}");
         assert!(!format!("{error} {error:?}").contains("canary"), "{error}");
         let missing = read(&words(&["/nowhere/op"])).await.unwrap_err();

@@ -14,8 +14,7 @@ use super::reference::KeyReference;
 
 /// Its name in the configuration directory.
 const FILE: &str = "enrolment.toml";
-const HEADER: &str =
-    "# Written by 'fleetgate enroll' and 'fleetgate key'. It says where this machine's gateway and keys are; no key is in it.\n";
+const HEADER: &str = "# Written by 'fleetgate enroll' and 'fleetgate key'. It says where this machine's gateway and keys are; no key is in it.\n";
 
 /// What `fleetgate enroll` and `fleetgate key` have set up here.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

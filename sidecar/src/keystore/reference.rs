@@ -28,7 +28,9 @@ pub enum ReferenceError {
     #[error("this looks like a key itself; put it into a file (mode 0600) and write \"file:/path\"")]
     IsKey,
     /// None of the known kinds.
-    #[error("a key reference is \"file:PATH\", \"env:NAME\", \"keyring:NAME\", \"credential:NAME\" or \"cmd:PROGRAM ARGUMENTS\"")]
+    #[error(
+        "a key reference is \"file:PATH\", \"env:NAME\", \"keyring:NAME\", \"credential:NAME\" or \"cmd:PROGRAM ARGUMENTS\""
+    )]
     UnknownKind,
     /// A kind without a name behind it.
     #[error("{0:?} names nothing behind the colon")]

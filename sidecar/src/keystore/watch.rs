@@ -130,7 +130,10 @@ fn report(keys: &HostKeys) {
 
 fn warn_of_fallback(keys: &HostKeys) {
     if keys.is_fallback() {
-        tracing::warn!("host \"{}\" matches no [[host]]: its calls are charged to the FALLBACK key; give it its own with fleetgate enroll", keys.label);
+        tracing::warn!(
+            "host \"{}\" matches no [[host]]: its calls are charged to the FALLBACK key; give it its own with fleetgate enroll",
+            keys.label
+        );
     }
 }
 
