@@ -15,7 +15,7 @@ use hyper_util::service::TowerToHyperService;
 use jiff::Timestamp;
 use tokio::sync::Mutex;
 
-use follow::{follow, unless_away};
+use follow::{follow, forget_replaced, unless_away};
 
 use crate::admin::{self, Admin, Changed, Peer};
 use crate::admit::budget::{BudgetOptions, Budgets, RefusalLog};
@@ -133,9 +133,13 @@ pub(crate) async fn boot(config: Config) -> Result<Booted, BootError> {
     let address = listeners.first().map(|listener| listener.address().to_string()).unwrap_or_default();
     ledger.share(engines, config.lease_ttl, address).await;
     tokio::spawn(load_budgets(budgets.clone(), ledger.clone(), config.counts_unknown));
+    let replacing = Arc::clone(&changing);
     let repriced = budgets.clone();
     let admin = admin::router(Admin {
-        changed: Changed(Box::new(move || book.refresh())),
+        changed: Changed(Box::new({
+            let book = Arc::clone(&book);
+            move || book.refresh()
+        })),
         budgets: budgets.clone(),
         keyring: Arc::clone(&keyring),
         directory: Arc::clone(&directory),
@@ -149,6 +153,7 @@ pub(crate) async fn boot(config: Config) -> Result<Booted, BootError> {
         started_at: Timestamp::now(),
         changing,
     });
+    tokio::spawn(forget_replaced(ledger.clone(), book, replacing));
     let gateway = Arc::new(Gateway {
         keyring,
         directory,

@@ -70,8 +70,8 @@ impl LimitBook {
     /// Every scope with the fields that limit it. A budget that is referred to stands behind the fields of its own.
     fn stated(&self, keys: &[Arc<KeyRecord>]) -> Vec<(Scope, Map<String, Value>)> {
         let mut stated = Vec::new();
-        for key in keys {
-            let scope = Scope::new(ScopeKind::Key, key.token.to_string());
+        for key in each_account(keys) {
+            let scope = Scope::new(ScopeKind::Key, key.account().to_string());
             stated.push((scope, self.with_budget(&key.other, &key.metadata)));
         }
         for kind in LIMITED {
@@ -88,7 +88,7 @@ impl LimitBook {
     fn alias(&self, scope: &Scope) -> String {
         match scope.kind() {
             ScopeKind::Key => {
-                KeyHash::parse(scope.id()).ok().and_then(|hash| self.keyring.get(&hash)?.key_alias.clone())
+                KeyHash::parse(scope.id()).ok().and_then(|hash| self.keyring.of_account(&hash)?.key_alias.clone())
             }
             ScopeKind::Team => {
                 self.directory.team(scope.id()).and_then(|team| team.text("team_alias").map(str::to_owned))
@@ -109,6 +109,13 @@ impl LimitBook {
         }
         all
     }
+}
+
+/// One key for each account: of a key and the one that replaces it, the one that bears the name.
+fn each_account(keys: &[Arc<KeyRecord>]) -> impl Iterator<Item = &Arc<KeyRecord>> {
+    let mut seen = HashSet::new();
+    let (named, between): (Vec<_>, Vec<_>) = keys.iter().partition(|key| !key.is_changing());
+    named.into_iter().chain(between).filter(move |key| seen.insert(key.account()))
 }
 
 /// Tells the budgets what deployments charged before this start, measured against what was provable. Without it, calls on little

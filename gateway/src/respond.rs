@@ -4,6 +4,7 @@ use bytes::Bytes;
 use fleetgate_wire::endpoint::Dialect;
 use fleetgate_wire::error_body::ErrorBody;
 use fleetgate_wire::header as names;
+use fleetgate_wire::host::HostLabel;
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full};
 use serde_json::{Value, json};
@@ -116,6 +117,28 @@ pub enum Refusal {
         /// The field.
         param: Option<&'static str>,
     },
+    /// An invitation that serves nobody. Whether it is unknown or was good once is the administrator's to see.
+    #[error(
+        "this invitation is not valid for host {0}: it is unknown, ended, used up, withdrawn, for other hosts, or has served this host. \
+         Ask for a new one: fleetgate keys invite --host {0}"
+    )]
+    Uninvited(HostLabel),
+    /// Another key has the name, and this invitation may not replace it.
+    #[error(
+        "host {host} has a key already ({alias}). To replace it, ask for an invitation that names the host: fleetgate keys invite --host {host}"
+    )]
+    Enrolled {
+        /// Who comes.
+        host: HostLabel,
+        /// The key's name.
+        alias: String,
+    },
+    /// A sidecar passed it on: whoever may call through it must not get its key.
+    #[error("this path is for a machine's own commands, not through a sidecar: call the gateway itself")]
+    ThroughSidecar,
+    /// A key that cannot be changed so.
+    #[error("{0}")]
+    KeyChange(String),
     /// A management request about something that is not there.
     #[error("{0}")]
     NotFound(String),
@@ -132,6 +155,8 @@ impl Refusal {
             Self::Denied(Denied::NotAdmin { .. } | Denied::HostMismatch { .. }) => StatusCode::FORBIDDEN,
             Self::Denied(Denied::MeshAway(_)) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Denied(_) => StatusCode::UNAUTHORIZED,
+            Self::Uninvited(_) | Self::ThroughSidecar => StatusCode::FORBIDDEN,
+            Self::Enrolled { .. } | Self::KeyChange(_) => StatusCode::CONFLICT,
             Self::ProxyDenied(_) => StatusCode::PROXY_AUTHENTICATION_REQUIRED,
             Self::Refused(_) => StatusCode::FORBIDDEN,
             Self::Body(BodyError::TooLarge { .. }) => StatusCode::PAYLOAD_TOO_LARGE,
@@ -185,6 +210,10 @@ impl Refusal {
             Self::Ledger(LedgerError::AliasTaken(_)) | Self::BadRequest { .. } => "bad_request_error",
             Self::Ledger(_) | Self::Unrecorded(_) => "ledger_unavailable",
             Self::Tunnel(refused) => return refused.reason(),
+            Self::Uninvited(_) => "invitation_invalid",
+            Self::Enrolled { .. } => "host_has_key",
+            Self::ThroughSidecar => "through_sidecar",
+            Self::KeyChange(_) => "key_change",
             Self::UpgradeRequired => "upgrade_required",
             Self::Method { .. } => "method_not_allowed",
             Self::NoSuchPath(_) | Self::NotFound(_) => "not_found_error",

@@ -9,7 +9,7 @@ use std::process::{ExitStatus, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 
 use crate::binaries::binary;
@@ -91,6 +91,26 @@ impl Program {
     /// When it cannot be started or does not end.
     pub async fn run(&self) -> Finished {
         let output = soon(self.name, self.command().output()).await.expect("the program starts");
+        Finished {
+            status: output.status,
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    /// Runs it to its end, with this on its standard input.
+    ///
+    /// # Panics
+    /// When it cannot be started or does not end.
+    pub async fn run_with(&self, input: &str) -> Finished {
+        let mut command = self.command();
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the program starts");
+        let mut stdin = child.stdin.take().expect("stdin is piped");
+        // Who does not read it has ended, and says why.
+        let _unread = stdin.write_all(input.as_bytes()).await;
+        drop(stdin);
+        let output = soon(self.name, child.wait_with_output()).await.expect("the program ends");
         Finished {
             status: output.status,
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),

@@ -10,6 +10,7 @@ pub mod endpoint;
 pub mod error_body;
 pub mod header;
 pub mod host;
+pub mod invitation;
 pub mod mesh;
 pub mod money;
 pub mod period;

@@ -62,27 +62,13 @@ impl VirtualKey {
     /// # Errors
     /// When the operating system gives no randomness.
     pub fn mint() -> Result<Self, getrandom::Error> {
-        let mut text = String::from(MINTED_PREFIX);
-        while text.len() < MINTED_PREFIX.len() + RANDOM_LENGTH {
-            let mut bytes = [0u8; 64];
-            getrandom::fill(&mut bytes)?;
-            // 248 is the largest multiple of 62 in a byte: taking more would favour the first characters.
-            let picks = bytes.iter().filter(|b| **b < 248).map(|b| char::from(ALPHABET[usize::from(b % 62)]));
-            text.extend(picks.take(MINTED_PREFIX.len() + RANDOM_LENGTH - text.len()));
-        }
-        text.push_str(&check_characters(&text));
-        Ok(Self(SecretString::from(text)))
+        mint_text(MINTED_PREFIX).map(Self)
     }
 
     /// Whether this is a key that a Fleetgate gateway minted, by prefix and check characters.
     #[must_use]
     pub fn is_minted(&self) -> bool {
-        let text = self.0.expose_secret();
-        text.len() == MINTED_PREFIX.len() + RANDOM_LENGTH + CHECK_LENGTH
-            && text.starts_with(MINTED_PREFIX)
-            && text
-                .split_at_checked(text.len() - CHECK_LENGTH)
-                .is_some_and(|(body, check)| check_characters(body) == check)
+        is_minted_text(MINTED_PREFIX, self.0.expose_secret())
     }
 
     /// The SHA-256 of the whole text: how the gateway stores and names the key.
@@ -184,6 +170,27 @@ impl From<KeyHash> for String {
     fn from(hash: KeyHash) -> Self {
         hash.to_string()
     }
+}
+
+/// A prefix, 32 random base-62 characters, and their check characters.
+pub(crate) fn mint_text(prefix: &str) -> Result<SecretString, getrandom::Error> {
+    let mut text = String::from(prefix);
+    while text.len() < prefix.len() + RANDOM_LENGTH {
+        let mut bytes = [0u8; 64];
+        getrandom::fill(&mut bytes)?;
+        // 248 is the largest multiple of 62 in a byte: taking more would favour the first characters.
+        let picks = bytes.iter().filter(|b| **b < 248).map(|b| char::from(ALPHABET[usize::from(b % 62)]));
+        text.extend(picks.take(prefix.len() + RANDOM_LENGTH - text.len()));
+    }
+    text.push_str(&check_characters(&text));
+    Ok(SecretString::from(text))
+}
+
+/// Whether a text has the form that [`mint_text`] gives, by prefix and check characters.
+pub(crate) fn is_minted_text(prefix: &str, text: &str) -> bool {
+    text.len() == prefix.len() + RANDOM_LENGTH + CHECK_LENGTH
+        && text.starts_with(prefix)
+        && text.split_at_checked(text.len() - CHECK_LENGTH).is_some_and(|(body, check)| check_characters(body) == check)
 }
 
 /// Six base-62 characters of the text's SHA-256: catches typing errors and look-alikes, proves nothing.

@@ -97,6 +97,9 @@ pub(super) fn mint(admin: &Admin, request: KeyRequest) -> Result<(VirtualKey, Ke
         blocked: false,
         expires: None,
         metadata: Map::new(),
+        account: None,
+        replaces: None,
+        replaced_by: None,
         created_at: now,
         updated_at: now,
         other: Map::new(),
@@ -207,7 +210,12 @@ async fn set_blocked(
     let mut record = KeyRecord::clone(&*admin.named(&KeyRequest::read(body)?)?);
     record.blocked = blocked;
     record.updated_at = Timestamp::now();
-    admin.store(&record).await?;
+    // A key that waits to replace it, or that it replaced, is the same machine's.
+    let mut all: Vec<KeyRecord> = admin.line_of(&record).iter().map(|key| KeyRecord::clone(key)).collect();
+    all.iter_mut().for_each(|key| key.blocked = blocked);
+    all.push(record.clone());
+    admin.ledger.replace_keys(Vec::new(), all).await?;
+    admin.refresh().await?;
     Ok(answer(&admin.show_with_spend(&record).await?.into()))
 }
 
@@ -228,10 +236,12 @@ pub(super) async fn delete(
     let _changing = admin.changing.lock().await;
     let mut hashes = Vec::new();
     for key in &keys {
-        hashes.push(admin.find(&hash_of(key))?.token);
+        let record = admin.find(&hash_of(key))?;
+        hashes.extend(admin.line_of(&record).iter().map(|key| key.token).chain([record.token]));
     }
     for alias in &aliases {
-        hashes.push(admin.by_alias(alias)?.token);
+        let record = admin.by_alias(alias)?;
+        hashes.extend(admin.line_of(&record).iter().map(|key| key.token).chain([record.token]));
     }
     admin.ledger.delete_keys(hashes).await?;
     admin.refresh().await?;
@@ -277,12 +287,21 @@ impl Admin {
     }
 
     pub(super) fn by_alias(&self, alias: &str) -> Result<Arc<KeyRecord>, Refusal> {
-        let found = self.keyring.all().into_iter().find(|record| record.key_alias.as_deref() == Some(alias));
+        let found = self.keyring.all().into_iter().find(|record| record.unique_alias() == Some(alias));
         found.ok_or_else(|| Refusal::NotFound(format!("Key not found in database: no key has the alias {alias}")))
     }
 
+    /// The other keys that spend on a key's account, and those that are to replace it.
+    fn line_of(&self, record: &KeyRecord) -> Vec<Arc<KeyRecord>> {
+        let mut keys = self.keyring.all();
+        keys.retain(|key| {
+            key.token != record.token && (key.account() == record.account() || key.replaces == Some(record.token))
+        });
+        keys
+    }
+
     pub(super) async fn show_with_spend(&self, record: &KeyRecord) -> Result<Map<String, Value>, LedgerError> {
-        let spend = self.ledger.spend_of(&record.token.to_string()).await?;
+        let spend = self.ledger.spend_of(&record.account().to_string()).await?;
         let mut shown = show(record);
         shown.insert("spend".into(), NanoDollars(spend.cost_nanousd).dollars().into());
         shown.insert("last_active".into(), json!(spend.last_active));
@@ -304,6 +323,7 @@ fn show(record: &KeyRecord) -> Map<String, Value> {
     }
     let status = match (record.blocked, record.expires) {
         (true, _) => "revoked",
+        _ if record.replaced_by.is_some() => "replaced",
         (_, Some(expires)) if expires <= Timestamp::now() => "expired",
         _ => "active",
     };

@@ -9,7 +9,9 @@ mod duration;
 mod entities;
 mod fields;
 mod health;
+mod invites;
 mod key_batch;
+mod key_change;
 mod key_request;
 mod keys;
 mod limits;
@@ -33,9 +35,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::extract::DefaultBodyLimit;
 use axum::extract::Request;
 use axum::response::Response;
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer};
 use tokio::sync::Mutex;
@@ -124,6 +127,7 @@ pub fn router(admin: Admin) -> Router {
         .route("/key/bulk_update", post(key_batch::bulk_update))
         .route("/v2/key/info", post(key_batch::info))
         .merge(entity_routes())
+        .merge(enrolment_routes())
         .route("/spend/logs", get(spend::logs))
         .route("/spend/keys", get(totals::keys))
         .route("/spend/users", get(totals::users))
@@ -191,6 +195,21 @@ fn entity_routes() -> Router<Arc<Admin>> {
             .route(&format!("/{name}/unblock"), post(customers::unblock));
     }
     routes
+}
+
+/// A longer request asks for nothing that these routes give; one of them asks for no key.
+const LONGEST_ENROLMENT: usize = 16 << 10;
+
+/// The routes on which machines get their keys, and change them.
+fn enrolment_routes() -> Router<Arc<Admin>> {
+    Router::new()
+        .route("/api/invitations", get(invites::list).post(invites::invite))
+        .route("/api/invitations/{id}", delete(invites::withdraw))
+        .route("/api/enroll", post(invites::enroll))
+        .route("/api/key/rotate", post(key_change::rotate))
+        .route("/api/key/confirm", post(key_change::confirm))
+        .route("/api/key/discard", post(key_change::discard))
+        .layer(DefaultBodyLimit::max(LONGEST_ENROLMENT))
 }
 
 async fn no_such_path(request: Request) -> Refused {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use fleetgate_wire::money::NanoDollars;
 use fleetgate_wire::scope::{Scope, ScopeKind};
+use fleetgate_wire::virtual_key::KeyHash;
 use jiff::{Timestamp, ToSpan};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -39,7 +40,7 @@ pub(super) async fn keys(question: Question<TopQuery>) -> Handled {
     let (admin, query) = question.of_administrator()?;
     let totals = admin.ledger.totals().await?;
     let spent = |hash: String| totals.of(&Scope::new(ScopeKind::Key, hash));
-    let mut keys: Vec<_> = admin.keyring.all().into_iter().map(|key| (spent(key.token.to_string()), key)).collect();
+    let mut keys: Vec<_> = admin.keyring.all().into_iter().map(|key| (spent(key.account().to_string()), key)).collect();
     keys.sort_by(|(one, a), (other, b)| other.cmp(one).then_with(|| a.token.cmp(&b.token)));
     let mut rows = Vec::new();
     for (_, key) in keys.into_iter().take(query.limit()) {
@@ -63,7 +64,7 @@ pub(super) async fn recent_keys(question: Question<TopQuery>) -> Handled {
     let (admin, query) = question.of_administrator()?;
     let top = recent(&admin, &query, |row| row.key_hash).await?;
     let shown = top.into_iter().map(|(hash, spend)| {
-        let known = admin.keyring.all().into_iter().find(|key| key.token.to_string() == hash);
+        let known = KeyHash::parse(&hash).ok().and_then(|hash| admin.keyring.of_account(&hash));
         let (alias, name) = known.map(|key| (key.key_alias.clone(), key.key_name.clone())).unzip();
         json!({ "api_key": hash, "key_alias": alias.flatten(), "key_name": name, "total_spend": spend.dollars() })
     });

@@ -46,6 +46,15 @@ pub struct KeyRecord {
     /// The owner's own notes.
     #[serde(default)]
     pub metadata: Map<String, Value>,
+    /// The first key of its line, where this one replaced another: what both cost counts against the same limits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<KeyHash>,
+    /// The key that this one will replace once its host has said that it is stored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaces: Option<KeyHash>,
+    /// The key that has replaced this one, which is good until `expires` only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaced_by: Option<KeyHash>,
     /// When it was made.
     pub created_at: Timestamp,
     /// When it was last changed.
@@ -53,6 +62,26 @@ pub struct KeyRecord {
     /// Every other field that LiteLLM's callers set; kept and shown.
     #[serde(default)]
     pub other: Map<String, Value>,
+}
+
+impl KeyRecord {
+    /// The hash under which its calls and limits are counted.
+    #[must_use]
+    pub fn account(&self) -> KeyHash {
+        self.account.unwrap_or(self.token)
+    }
+
+    /// Whether it waits to replace another key, or has been replaced.
+    #[must_use]
+    pub fn is_changing(&self) -> bool {
+        self.replaces.is_some() || self.replaced_by.is_some()
+    }
+
+    /// The alias, where no other key may have it: a key and the one that replaces it share theirs.
+    #[must_use]
+    pub fn unique_alias(&self) -> Option<&str> {
+        self.key_alias.as_deref().filter(|_| !self.is_changing())
+    }
 }
 
 /// All keys, swapped as a whole when one changes.
@@ -99,6 +128,14 @@ impl Keyring {
     #[must_use]
     pub fn get(&self, hash: &KeyHash) -> Option<Arc<KeyRecord>> {
         self.keys.load().get(hash).cloned()
+    }
+
+    /// The key that spends on this account; of several the one that bears the name.
+    #[must_use]
+    pub fn of_account(&self, account: &KeyHash) -> Option<Arc<KeyRecord>> {
+        let keys = self.keys.load();
+        let own = keys.values().filter(|key| key.account() == *account);
+        own.min_by_key(|key| (key.is_changing(), key.token)).cloned()
     }
 
     /// All records.

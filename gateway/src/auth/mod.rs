@@ -105,12 +105,12 @@ impl CallerKey {
         }
     }
 
-    /// The hash in rows.
+    /// The hash in rows: that of the first key where others replaced it.
     #[must_use]
     pub fn hash_text(&self) -> String {
         match self {
             Self::Master => MASTER_HASH.to_owned(),
-            Self::Virtual(record) => record.token.to_string(),
+            Self::Virtual(record) => record.account().to_string(),
         }
     }
 

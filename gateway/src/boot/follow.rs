@@ -1,10 +1,13 @@
 //! Keys and entities of a database that several gateways share: what another changes is known here at once.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::sync::Mutex;
 use tokio::sync::broadcast::error::RecvError;
 
+use crate::auth::KeyRecord;
 use crate::ledger::{Change, Ledger, LedgerError};
 use crate::limits::LimitBook;
 
@@ -42,6 +45,30 @@ pub(super) fn follow(ledger: &Ledger, book: &Arc<LimitBook>, changing: Arc<Mutex
             }
         }
     }));
+}
+
+/// How often keys that were replaced, and whose time is over, are looked for.
+const FORGET_EVERY: Duration = Duration::from_secs(60);
+
+/// Deletes keys that were replaced, once their time is over. They are refused from then on in any case.
+pub(super) async fn forget_replaced(ledger: Ledger, book: Arc<LimitBook>, changing: Arc<Mutex<()>>) {
+    loop {
+        tokio::time::sleep(FORGET_EVERY).await;
+        let now = Timestamp::now();
+        let over = |key: &KeyRecord| key.replaced_by.is_some() && key.expires.is_some_and(|expires| expires <= now);
+        let over: Vec<_> = book.keyring.all().into_iter().filter(|key| over(key)).map(|key| key.token).collect();
+        if over.is_empty() {
+            continue;
+        }
+        let _changing = changing.lock().await;
+        let forgotten = async {
+            ledger.delete_keys(over).await?;
+            read(&ledger, &book).await
+        };
+        if let Err(error) = forgotten.await {
+            tracing::warn!(%error, "keys that were replaced are still listed; they are not accepted any more");
+        }
+    }
 }
 
 /// Limits come into force before the keys that they bind are known.

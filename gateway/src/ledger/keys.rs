@@ -14,6 +14,11 @@ pub(super) enum KeyChange {
     Insert(KeyRecord),
     Update(KeyRecord),
     Delete(Vec<KeyHash>),
+    /// Forgets some and then stores others, in this order: a name goes from one to the next.
+    Replace {
+        forget: Vec<KeyHash>,
+        keep: Vec<KeyRecord>,
+    },
     /// Stores an entity, and the key that was made together with it.
     Put {
         record: Box<EntityRecord>,
@@ -70,6 +75,15 @@ impl Ledger {
     /// When the database cannot be written.
     pub async fn delete_keys(&self, hashes: Vec<KeyHash>) -> Result<(), LedgerError> {
         self.change_key(KeyChange::Delete(hashes), None).await
+    }
+
+    /// Forgets keys and stores others, new or changed, all or none. Records come in the order in which a name passes on.
+    ///
+    /// # Errors
+    /// When an alias is taken, or the database cannot be written.
+    pub async fn replace_keys(&self, forget: Vec<KeyHash>, keep: Vec<KeyRecord>) -> Result<(), LedgerError> {
+        let alias = keep.last().and_then(|record| record.key_alias.clone());
+        self.change_key(KeyChange::Replace { forget, keep }, alias).await
     }
 
     pub(super) async fn change_key(&self, change: KeyChange, alias: Option<String>) -> Result<(), LedgerError> {

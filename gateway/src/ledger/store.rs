@@ -6,9 +6,11 @@ use std::sync::Arc;
 use fleetgate_wire::row::Row;
 use fleetgate_wire::seen::{Sighting, Straggler};
 use fleetgate_wire::spend::{Group, Sums, UnpricedModel};
+use fleetgate_wire::virtual_key::KeyHash;
 use jiff::Timestamp;
 
 use super::dimension::Dimension;
+use super::invitations::{Invitation, Redemption, StoredInvitation};
 use super::journal::{Batch, Unreadable};
 use super::keys::KeyChange;
 use super::past_call::{PastCall, Place};
@@ -191,6 +193,48 @@ impl Store {
         match self {
             Self::Sqlite(sqlite) => sqlite.change_key(change).await,
             Self::Postgres(postgres) => postgres.change_key(change).await,
+        }
+    }
+
+    pub(super) async fn add_invitation(
+        &self,
+        hash: &KeyHash,
+        invitation: &Invitation,
+        record: &str,
+        ended_before: i64,
+    ) -> Result<(), sqlx::Error> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.add_invitation(hash, invitation, record, ended_before).await,
+            Self::Postgres(postgres) => postgres.add_invitation(hash, invitation, record, ended_before).await,
+        }
+    }
+
+    pub(super) async fn invitations(&self) -> Result<Vec<StoredInvitation>, sqlx::Error> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.invitations().await,
+            Self::Postgres(postgres) => postgres.invitations().await,
+        }
+    }
+
+    pub(super) async fn find_invitation(&self, hash: &KeyHash) -> Result<Option<StoredInvitation>, sqlx::Error> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.find_invitation(hash).await,
+            Self::Postgres(postgres) => postgres.find_invitation(hash).await,
+        }
+    }
+
+    pub(super) async fn remove_invitation(&self, id: &str) -> Result<bool, sqlx::Error> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.remove_invitation(id).await,
+            Self::Postgres(postgres) => postgres.remove_invitation(id).await,
+        }
+    }
+
+    /// Takes one use and stores the key, in one transaction.
+    pub(super) async fn redeem(&self, redemption: &Redemption) -> Result<bool, sqlx::Error> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.redeem(redemption).await,
+            Self::Postgres(postgres) => postgres.redeem(redemption).await,
         }
     }
 

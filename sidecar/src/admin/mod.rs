@@ -1,10 +1,12 @@
 //! The gateway's management API, as far as the commands need it.
 
+mod invites;
 mod keys;
 mod logs;
 mod spend;
 
 use bytes::Bytes;
+use fleetgate_wire::virtual_key::VirtualKey;
 use fleetgate_wire::{ExposeSecret, SecretString};
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::uri::PathAndQuery;
@@ -12,7 +14,8 @@ use http::{HeaderMap, HeaderValue, Method};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::de::DeserializeOwned;
 
-pub use keys::{KeyInfo, NewKey};
+pub use invites::{InvitationInfo, Invited, Minted, NewInvitation};
+pub use keys::{Confirmed, KeyInfo, NewKey};
 pub use logs::{LogFilter, Logs};
 pub use spend::{Reprice, Spend, Times};
 
@@ -25,7 +28,7 @@ const QUERY_VALUE: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remov
 #[derive(Debug)]
 pub struct Admin {
     gateway: GatewayUrl,
-    key: SecretString,
+    key: Option<SecretString>,
 }
 
 /// Why the gateway did not do it.
@@ -54,7 +57,25 @@ impl Admin {
     /// Nothing is asked yet.
     #[must_use]
     pub fn new(gateway: GatewayUrl, key: SecretString) -> Self {
-        Self { gateway, key }
+        Self { gateway, key: Some(key) }
+    }
+
+    /// Without a credential: for a machine that has none yet.
+    #[must_use]
+    pub fn anonymous(gateway: GatewayUrl) -> Self {
+        Self { gateway, key: None }
+    }
+
+    /// A host that asks about its own key.
+    #[must_use]
+    pub fn of_key(gateway: GatewayUrl, key: &VirtualKey) -> Self {
+        Self::new(gateway, SecretString::from(key.expose_secret()))
+    }
+
+    /// The gateway.
+    #[must_use]
+    pub fn gateway(&self) -> &GatewayUrl {
+        &self.gateway
     }
 
     async fn get<A: DeserializeOwned>(&self, path: &str) -> Result<A, AdminError> {
@@ -66,11 +87,13 @@ impl Admin {
     }
 
     async fn ask<A: DeserializeOwned>(&self, method: Method, path: &str, body: Bytes) -> Result<A, AdminError> {
-        let mut bearer = HeaderValue::from_str(&format!("Bearer {}", self.key.expose_secret().trim()))
-            .map_err(|_| AdminError::BadKey)?;
-        bearer.set_sensitive(true);
-        let json = HeaderValue::from_static("application/json");
-        let headers = HeaderMap::from_iter([(AUTHORIZATION, bearer), (CONTENT_TYPE, json)]);
+        let mut headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
+        if let Some(key) = &self.key {
+            let mut bearer = HeaderValue::from_str(&format!("Bearer {}", key.expose_secret().trim()))
+                .map_err(|_| AdminError::BadKey)?;
+            bearer.set_sensitive(true);
+            headers.insert(AUTHORIZATION, bearer);
+        }
         let path: PathAndQuery = path.parse().map_err(|_| AdminError::Unreadable(format!("path {path}")))?;
 
         let unreached = |failure: Failure| AdminError::Unreached(failure.refusal(&self.gateway).message);

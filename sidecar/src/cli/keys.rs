@@ -1,4 +1,4 @@
-//! `fleetgate keys create|list`
+//! `fleetgate keys create|list|invite|invites|uninvite`
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
@@ -12,7 +12,7 @@ use fleetgate_wire::virtual_key::VirtualKey;
 use serde::Deserialize;
 
 use super::table::Table;
-use super::{AdminArgs, CliError, print};
+use super::{AdminArgs, CliError, invites, print};
 use crate::admin::{KeyInfo, NewKey};
 
 #[derive(Debug, Args)]
@@ -27,6 +27,12 @@ enum KeysCommand {
     Create(CreateArgs),
     /// List all keys
     List(ListArgs),
+    /// Invite machines: makes a token with which they enroll; it is shown once
+    Invite(invites::InviteArgs),
+    /// List invitations
+    Invites(invites::InvitesArgs),
+    /// Withdraw an invitation
+    Uninvite(invites::UninviteArgs),
 }
 
 #[derive(Debug, Args)]
@@ -60,6 +66,9 @@ pub(super) async fn run(args: KeysArgs) -> Result<(), CliError> {
     match args.command {
         KeysCommand::Create(args) => create(args).await,
         KeysCommand::List(args) => list(args).await,
+        KeysCommand::Invite(args) => invites::invite(args).await,
+        KeysCommand::Invites(args) => invites::list(args).await,
+        KeysCommand::Uninvite(args) => invites::withdraw(args).await,
     }
 }
 

@@ -1,5 +1,8 @@
 //! What people type: one file for each subcommand.
 
+mod enroll;
+mod invites;
+mod key;
 mod keys;
 mod logs;
 mod reprice;
@@ -10,17 +13,22 @@ mod wait;
 mod whoami;
 
 use std::io::{self, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use fleetgate_wire::SecretString;
+use fleetgate_wire::invitation::InvitationTokenError;
+use fleetgate_wire::virtual_key::VirtualKeyError;
+use fleetgate_wire::workload::Workload;
 use tracing::level_filters::LevelFilter;
 
 use crate::admin::{Admin, AdminError};
-use crate::forward::GatewayUrl;
+use crate::forward::{GatewayUrl, GatewayUrlError};
 use crate::front::ListenError;
 use crate::identity::IdentityError;
-use crate::keystore::HostsFileError;
+use crate::keystore::{Enrolment, HostsFileError, KeyReadError, NoKey, PlaceError};
+use crate::places;
 
 /// Somebody else has the port: nothing that a restart could mend.
 const EXIT_PORT_TAKEN: u8 = 3;
@@ -41,7 +49,11 @@ enum Command {
     Whoami(whoami::WhoamiArgs),
     /// Wait until the sidecar has a key and reaches its gateway
     Wait(wait::WaitArgs),
-    /// Make and list virtual keys
+    /// Get this machine its key, with an invitation
+    Enroll(enroll::EnrollArgs),
+    /// Set, show, forget or replace this machine's own keys
+    Key(key::KeyArgs),
+    /// Make and list virtual keys, and invite machines
     Keys(keys::KeysArgs),
     /// Show rows of the ledger
     Logs(logs::LogsArgs),
@@ -62,16 +74,26 @@ struct AdminArgs {
 
 impl AdminArgs {
     fn open(self) -> Result<Admin, CliError> {
-        let gateway = self.gateway.ok_or(CliError::NoGateway)?;
+        let gateway = gateway_or_enrolled(self.gateway)?;
         Ok(Admin::new(gateway, self.key.ok_or(CliError::NoAdminKey)?))
     }
+}
+
+/// The gateway that was named, else the one at which this machine enrolled.
+fn gateway_or_enrolled(named: Option<GatewayUrl>) -> Result<GatewayUrl, CliError> {
+    if let Some(named) = named {
+        return Ok(named);
+    }
+    let directory = places::config_directory().ok_or(CliError::NoGateway)?;
+    let enrolled = Enrolment::read(&directory)?.gateway.ok_or(CliError::NoGateway)?;
+    enrolled.parse().map_err(|source| CliError::EnrolledGateway { file: Enrolment::path(&directory), source })
 }
 
 /// Why a command failed, in one sentence.
 #[derive(Debug, thiserror::Error)]
 pub enum CliError {
     /// Nobody said where it is.
-    #[error("no gateway: say --gateway http://HOST:4000 or set FLEETGATE_GATEWAY")]
+    #[error("no gateway: say --gateway http://HOST:4000, set FLEETGATE_GATEWAY, or enroll this machine")]
     NoGateway,
     /// Nobody said who asks.
     #[error("no admin credential: set FLEETGATE_ADMIN_KEY (or say --key)")]
@@ -112,6 +134,54 @@ pub enum CliError {
         /// The reason.
         source: io::Error,
     },
+    /// What enrolment wrote down was changed since.
+    #[error("{file}: {source}")]
+    EnrolledGateway {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong.
+        source: GatewayUrlError,
+    },
+    /// Nobody said which.
+    #[error("no invitation: say --token -, and type it, or set FLEETGATE_TOKEN")]
+    NoToken,
+    /// It is none.
+    #[error(transparent)]
+    Token(#[from] InvitationTokenError),
+    /// Neither systemd nor the environment names a home.
+    #[error("no configuration directory: set HOME or CONFIGURATION_DIRECTORY")]
+    NoDirectory,
+    /// A place for a key.
+    #[error("{0}")]
+    Place(#[from] PlaceError),
+    /// A key that cannot be read.
+    #[error("{0}")]
+    KeyRead(#[from] KeyReadError),
+    /// There is none.
+    #[error("{0}")]
+    NoKey(#[from] NoKey),
+    /// A workload without a key of its own.
+    #[error("workload \"{0}\" has no key of its own here; give it one with: fleetgate key set --workload {0}")]
+    NoWorkloadKey(Workload),
+    /// What was typed is no key.
+    #[error("{0}; nothing was changed")]
+    NotAKey(#[from] VirtualKeyError),
+    /// A new key could not be kept.
+    #[error("the new key could not be stored ({why}); {after}")]
+    NotStored {
+        /// Why.
+        why: String,
+        /// What was done about it.
+        after: String,
+    },
+    /// A new key is stored and its confirmation did not get through.
+    #[error(
+        "the new key is stored and works, but the gateway has not confirmed it: {why}. The old key, if there was one, stays good until you run: fleetgate key rotate"
+    )]
+    Unconfirmed {
+        /// Why.
+        why: AdminError,
+    },
     /// The runtime, signals, standard output.
     #[error(transparent)]
     System(#[from] io::Error),
@@ -141,7 +211,9 @@ pub fn run(cli: Cli) -> Result<(), CliError> {
             Command::Sidecar(args) => sidecar::run(args).await,
             Command::Whoami(args) => whoami::run(args).await,
             Command::Wait(args) => wait::run(&args).await,
-            Command::Keys(args) => keys::run(args).await,
+            Command::Enroll(args) => Box::pin(enroll::run(args)).await,
+            Command::Key(args) => Box::pin(key::run(args)).await,
+            Command::Keys(args) => Box::pin(keys::run(args)).await,
             Command::Logs(args) => logs::run(args).await,
             Command::Spend(args) => spend::run(args).await,
         }

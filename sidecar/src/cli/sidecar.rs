@@ -9,7 +9,7 @@ use clap::Args;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::whoami::HostArgs;
-use super::{CliError, print};
+use super::{CliError, gateway_or_enrolled, print};
 use crate::forward::{Gateway, GatewayUrl};
 use crate::front::{self, Listeners};
 use crate::keystore::KeyStore;
@@ -33,7 +33,7 @@ pub(super) struct SidecarArgs {
 }
 
 pub(super) async fn run(args: SidecarArgs) -> Result<(), CliError> {
-    let url = args.gateway.ok_or(CliError::NoGateway)?;
+    let url = gateway_or_enrolled(args.gateway)?;
     let mut signals = Signals::listen()?;
     let hosts_file: PathBuf = args.host.hosts_file()?;
     let identity = identity::find(args.host.label(), places::state_directory().as_deref()).await?;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{CliError, print};
+use super::{CliError, gateway_or_enrolled, print};
 use crate::forward::GatewayUrl;
 use crate::keystore::HostKeys;
 use crate::local::{Verdict, WhoAmI};
@@ -49,7 +49,8 @@ pub(super) async fn run(args: WhoamiArgs) -> Result<(), CliError> {
     let hosts_file = args.host.hosts_file()?;
     let identity = identity::find(args.host.label(), places::state_directory().as_deref()).await?;
     let keys = HostKeys::load(&hosts_file, &identity.label).await?;
-    let whoami = WhoAmI::describe(&identity, &keys, &hosts_file, args.gateway.as_ref());
+    let gateway = gateway_or_enrolled(args.gateway).ok();
+    let whoami = WhoAmI::describe(&identity, &keys, &hosts_file, gateway.as_ref());
     let text = if args.json { whoami.to_json() + "\n" } else { for_people(&whoami) };
     Ok(print(&text)?)
 }

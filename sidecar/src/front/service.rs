@@ -62,7 +62,10 @@ impl Front {
             return refuse_politely(&no_key(&problem), Some(request.into_body()), waits, path).await;
         }
         match self.sidecar.gateway.call(request).await {
-            Ok(response) => response.map(Either::Right),
+            Ok(response) => {
+                self.learn(response.status());
+                response.map(Either::Right)
+            }
             Err(unforwarded) => {
                 let refusal = unforwarded.failure.refusal(self.sidecar.gateway.url());
                 tracing::warn!(reason = refusal.reason, path, "{}", refusal.message);
@@ -79,11 +82,21 @@ impl Front {
             refusal
         })?;
         match answer {
-            TunnelAnswer::Refused(response) => Ok((*response).map(Either::Right)),
+            TunnelAnswer::Refused(response) => {
+                self.learn(response.status());
+                Ok((*response).map(Either::Right))
+            }
             TunnelAnswer::Open(gateway) => {
                 self.relay(hyper::upgrade::on(request), gateway, to.clone());
                 Ok(Response::new(Either::Left(Full::default())))
             }
+        }
+    }
+
+    /// A key that the gateway refuses may have been exchanged meanwhile.
+    fn learn(&self, status: StatusCode) {
+        if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::PROXY_AUTHENTICATION_REQUIRED) {
+            self.sidecar.keys.refused();
         }
     }
 

@@ -8,6 +8,7 @@ use fleetgate_wire::host::HostLabel;
 use fleetgate_wire::workload::Workload;
 use globset::{GlobBuilder, GlobMatcher};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use super::reference::KeyReference;
 
@@ -106,21 +107,10 @@ impl HostsFile {
     /// When it cannot be read or is invalid.
     pub(super) fn read(path: &Path) -> Result<Option<Self>, HostsFileError> {
         match fs::read_to_string(path) {
-            Ok(text) => Self::parse(&text, path).map(Some),
+            Ok(text) => parse(&text, path).map(Some),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(source) => Err(HostsFileError::Unreadable { path: path.to_owned(), source }),
         }
-    }
-
-    fn parse(text: &str, path: &Path) -> Result<Self, HostsFileError> {
-        toml::from_str(text).map_err(|error: toml::de::Error| {
-            let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
-            HostsFileError::Invalid {
-                path: path.to_owned(),
-                line: before.matches('\n').count() + 1,
-                message: error.message().to_owned(),
-            }
-        })
     }
 
     /// The first table that matches the label, else the fallback.
@@ -133,6 +123,18 @@ impl HostsFile {
         }
         self.fallback.as_ref().map_or(Choice::Nothing, |fallback| Choice::Fallback(&fallback.key))
     }
+}
+
+/// Reads TOML. What is wrong is named with its line, and the line is not shown.
+pub(super) fn parse<T: DeserializeOwned>(text: &str, path: &Path) -> Result<T, HostsFileError> {
+    toml::from_str(text).map_err(|error: toml::de::Error| {
+        let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+        HostsFileError::Invalid {
+            path: path.to_owned(),
+            line: before.matches('\n').count() + 1,
+            message: error.message().to_owned(),
+        }
+    })
 }
 
 #[cfg(test)]
@@ -158,7 +160,7 @@ key = "file:/etc/fleetgate/other.key"
 "#;
 
     fn parse(text: &str) -> Result<HostsFile, HostsFileError> {
-        HostsFile::parse(text, Path::new("hosts.toml"))
+        super::parse(text, Path::new("hosts.toml"))
     }
 
     fn label(text: &str) -> HostLabel {

@@ -2,13 +2,14 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use fleetgate_wire::virtual_key::{VirtualKey, VirtualKeyError};
 use fleetgate_wire::{ExposeSecret, SecretString};
 
+use super::command::{self, CommandError};
 use super::keyring::{self, KeyringError};
+use super::permissions::{self, Kind};
 use super::reference::KeyReference;
 
 /// A key has at most 256 characters; whoever points at a log file by mistake shall not load it.
@@ -33,6 +34,14 @@ pub enum KeyReadError {
         /// Its permission bits.
         mode: u32,
     },
+    /// Others can put another file in its place.
+    #[error("directory {path}, above the key, can be written by others (mode {mode:04o}); run: chmod go-w {path}")]
+    Directory {
+        /// The directory.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
     /// Somebody else owns the key.
     #[error("{path} belongs to user {owner}, not to us or root; run: chown {us} {path}")]
     Owner {
@@ -52,6 +61,9 @@ pub enum KeyReadError {
     /// The keyring.
     #[error(transparent)]
     Keyring(#[from] KeyringError),
+    /// The program that should print it.
+    #[error(transparent)]
+    Command(#[from] CommandError),
     /// What was found is no key.
     #[error("what lies there is no virtual key: {0}")]
     NotAKey(#[from] VirtualKeyError),
@@ -67,8 +79,10 @@ pub(super) async fn read(reference: &KeyReference, base: &Path) -> Result<Virtua
             SecretString::from(std::env::var(name).map_err(|_| KeyReadError::Environment(name.clone()))?)
         }
         KeyReference::Keyring(name) => keyring::read(name).await?,
-        KeyReference::File(_) | KeyReference::Credential(_) => {
-            read_private_file(&file_of(reference, base).ok_or(KeyReadError::NoCredentials)?)?
+        KeyReference::Command(words) => command::read(words).await?,
+        KeyReference::File(path) => read_private_file(&base.join(path), Kind::Own)?,
+        KeyReference::Credential(_) => {
+            read_private_file(&file_of(reference, base).ok_or(KeyReadError::NoCredentials)?, Kind::Credential)?
         }
     };
     Ok(VirtualKey::parse(text.expose_secret())?)
@@ -80,38 +94,17 @@ pub(super) fn file_of(reference: &KeyReference, base: &Path) -> Option<PathBuf> 
     match reference {
         KeyReference::File(path) => Some(base.join(path)),
         KeyReference::Credential(name) => Some(PathBuf::from(std::env::var_os("CREDENTIALS_DIRECTORY")?).join(name)),
-        KeyReference::Environment(_) | KeyReference::Keyring(_) => None,
+        KeyReference::Environment(_) | KeyReference::Keyring(_) | KeyReference::Command(_) => None,
     }
 }
 
-fn read_private_file(path: &Path) -> Result<SecretString, KeyReadError> {
+fn read_private_file(path: &Path, kind: Kind) -> Result<SecretString, KeyReadError> {
     let unreadable = |source| KeyReadError::File { path: path.to_owned(), source };
     let file = File::open(path).map_err(unreadable)?;
-    // The opened file is looked at, not the path: nobody can exchange it in between.
-    check_permissions(&file, path)?;
+    permissions::check(&file, path, kind)?;
     let mut text = String::new();
     file.take(MAX_FILE_LENGTH).read_to_string(&mut text).map_err(unreadable)?;
     Ok(SecretString::from(text))
-}
-
-fn check_permissions(file: &File, path: &Path) -> Result<(), KeyReadError> {
-    let metadata = file.metadata().map_err(|source| KeyReadError::File { path: path.to_owned(), source })?;
-    let mode = metadata.mode() & 0o7777;
-    if mode & 0o077 != 0 {
-        return Err(KeyReadError::Permissions { path: path.to_owned(), mode });
-    }
-    match own_user_id() {
-        Some(us) if metadata.uid() != us && metadata.uid() != 0 => {
-            Err(KeyReadError::Owner { path: path.to_owned(), owner: metadata.uid(), us })
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Our effective user, without unsafe code. macOS has no `/proc`; there only the mode counts.
-fn own_user_id() -> Option<u32> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    status.lines().find_map(|line| line.strip_prefix("Uid:"))?.split_whitespace().nth(1)?.parse().ok()
 }
 
 #[cfg(test)]
@@ -147,6 +140,29 @@ mod tests {
             let expected = format!("run: chmod 600 {}", directory.path().join("host.key").display());
             assert!(error.contains(&expected) && error.contains(&format!("{mode:04o}")), "{error}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_directory_in_which_others_can_exchange_the_file_is_refused() {
+        let (directory, reference) = key_file(0o600, CANARY);
+        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o770)).unwrap();
+        let error = read(&reference, directory.path()).await.unwrap_err().to_string();
+        assert!(error.contains(&format!("run: chmod go-w {}", directory.path().display())), "{error}");
+        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        assert!(read(&reference, directory.path()).await.is_ok());
+        // As in /tmp: everybody may write, and nobody may move what is another's.
+        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o1777)).unwrap();
+        assert!(read(&reference, directory.path()).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_credential_may_show_the_mask_of_its_access_list() {
+        let (directory, _) = key_file(0o440, CANARY);
+        let path = directory.path().join("host.key");
+        assert!(read_private_file(&path, Kind::Credential).is_ok());
+        assert!(read_private_file(&path, Kind::Own).is_err());
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o444)).unwrap();
+        assert!(read_private_file(&path, Kind::Credential).is_err());
     }
 
     #[tokio::test]

@@ -1,13 +1,13 @@
-//! Where a key lies: `file:/path`, `env:NAME`, `credential:NAME`, `keyring:NAME`. Never the key itself.
+//! Where a key lies: `file:/path`, `env:NAME`, `credential:NAME`, `keyring:NAME`, `cmd:PROGRAM ARGUMENT…`. Never the key itself.
 
 use std::fmt;
 use std::path::PathBuf;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// A place that holds one key.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub enum KeyReference {
     /// A file; a relative path starts at the directory of `hosts.toml`.
     File(PathBuf),
@@ -17,6 +17,8 @@ pub enum KeyReference {
     Credential(String),
     /// An entry of the operating system's keyring: service `fleetgate`, this user.
     Keyring(String),
+    /// What a program prints: the program, and its arguments. No shell reads them.
+    Command(Vec<String>),
 }
 
 /// Why a text is no reference. It never repeats a text that may be a key.
@@ -26,7 +28,9 @@ pub enum ReferenceError {
     #[error("this looks like a key itself; put it into a file (mode 0600) and write \"file:/path\"")]
     IsKey,
     /// None of the known kinds.
-    #[error("a key reference is \"file:PATH\", \"env:NAME\", \"keyring:NAME\" or \"credential:NAME\"")]
+    #[error(
+        "a key reference is \"file:PATH\", \"env:NAME\", \"keyring:NAME\", \"credential:NAME\" or \"cmd:PROGRAM ARGUMENTS\""
+    )]
     UnknownKind,
     /// A kind without a name behind it.
     #[error("{0:?} names nothing behind the colon")]
@@ -34,9 +38,9 @@ pub enum ReferenceError {
     /// A credential is one file of one directory.
     #[error("credential name {0:?} must not hold '/' or be '..'")]
     CredentialPath(String),
-    /// Reserved.
-    #[error("\"cmd:\" is not supported by this version; let the command write a file and use \"file:PATH\"")]
-    Command,
+    /// A quote without its end.
+    #[error("the command behind \"cmd:\" opens a quote that it does not close")]
+    OpenQuote,
 }
 
 impl TryFrom<String> for KeyReference {
@@ -56,7 +60,7 @@ impl TryFrom<String> for KeyReference {
             "keyring" => Ok(Self::Keyring(name.to_owned())),
             "credential" if name.contains('/') || name == ".." => Err(ReferenceError::CredentialPath(name.to_owned())),
             "credential" => Ok(Self::Credential(name.to_owned())),
-            "cmd" => Err(ReferenceError::Command),
+            "cmd" => split_words(name).map(Self::Command),
             _ => Err(ReferenceError::UnknownKind),
         }
     }
@@ -69,8 +73,48 @@ impl fmt::Display for KeyReference {
             Self::Environment(name) => write!(f, "env:{name}"),
             Self::Credential(name) => write!(f, "credential:{name}"),
             Self::Keyring(name) => write!(f, "keyring:{name}"),
+            // Arguments are not shown: somebody may have written a secret among them.
+            Self::Command(words) => {
+                write!(f, "cmd:{}", words.first().map_or("", String::as_str))?;
+                if words.len() > 1 { f.write_str(" …") } else { Ok(()) }
+            }
         }
     }
+}
+
+/// As it is shown to people.
+impl fmt::Debug for KeyReference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+/// As it is written into our own file. A command never is.
+impl From<KeyReference> for String {
+    fn from(reference: KeyReference) -> Self {
+        reference.to_string()
+    }
+}
+
+/// Words between blanks; quotes of both kinds hold blanks, and mean nothing else. There are no variables, globs or escapes.
+fn split_words(text: &str) -> Result<Vec<String>, ReferenceError> {
+    let (mut words, mut word, mut quote) = (Vec::new(), None::<String>, None);
+    for c in text.chars() {
+        match quote {
+            Some(end) if c == end => quote = None,
+            None if c == '"' || c == '\'' => {
+                quote = Some(c);
+                word.get_or_insert_default();
+            }
+            None if c.is_whitespace() => words.extend(word.take()),
+            _ => word.get_or_insert_default().push(c),
+        }
+    }
+    if quote.is_some() {
+        return Err(ReferenceError::OpenQuote);
+    }
+    words.extend(word);
+    Ok(words)
 }
 
 #[cfg(test)]
@@ -89,13 +133,32 @@ mod tests {
     }
 
     #[test]
+    fn a_command_is_split_at_blanks_and_its_arguments_are_not_shown() {
+        let reference = parse("cmd:/opt/op read 'op://My Vault/$x'  \"\" a\"b c\"").unwrap();
+        let words = ["/opt/op", "read", "op://My Vault/$x", "", "ab c"].map(str::to_owned);
+        assert_eq!(reference, KeyReference::Command(words.into()));
+        assert_eq!(format!("{reference} {reference:?}"), "cmd:/opt/op … cmd:/opt/op …");
+        assert_eq!(parse("cmd:op").unwrap().to_string(), "cmd:op");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_behind_cmd_is_words_or_an_open_quote(text in "\\PC{1,40}") {
+            if let Ok(KeyReference::Command(words)) = parse(&format!("cmd:{text}")) {
+                let kept: usize = words.iter().map(|word| word.chars().count()).sum();
+                proptest::prop_assert!(kept <= text.chars().count());
+            }
+        }
+    }
+
+    #[test]
     fn what_is_no_reference_is_refused_and_a_key_is_never_repeated() {
         let error = parse("sk-canary-0123456789").unwrap_err();
         assert_eq!(error, ReferenceError::IsKey);
         assert!(!format!("{error} {error:?}").contains("canary"));
         assert_eq!(parse("/etc/key"), Err(ReferenceError::UnknownKind));
         assert_eq!(parse("vault:x"), Err(ReferenceError::UnknownKind));
-        assert_eq!(parse("cmd:pass mac"), Err(ReferenceError::Command));
+        assert_eq!(parse("cmd:pass 'mac"), Err(ReferenceError::OpenQuote));
         assert!(matches!(parse("file:"), Err(ReferenceError::Nameless(_))));
         assert!(matches!(parse("credential:../x"), Err(ReferenceError::CredentialPath(_))));
     }

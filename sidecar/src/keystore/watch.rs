@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
@@ -18,6 +18,10 @@ use super::snapshot::HostKeys;
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How often places without a file (a keyring that was locked, say) are tried again while a key is missing.
 const RETRY_EVERY: Duration = Duration::from_secs(30);
+/// The gateway's refusals make us read again no more often than this.
+const REFUSED_PAUSE: Duration = Duration::from_secs(5);
+/// How often a host that lives on the fallback key is reminded of it.
+const REMIND_EVERY: Duration = Duration::from_secs(24 * 3600);
 
 /// This host's keys, always those of the last good reading.
 #[derive(Debug)]
@@ -26,6 +30,8 @@ pub struct KeyStore {
     label: HostLabel,
     keys: ArcSwap<HostKeys>,
     asked: Notify,
+    /// When a refusal of the gateway last made us read again.
+    refused_at: Mutex<Option<Instant>>,
 }
 
 impl KeyStore {
@@ -41,6 +47,7 @@ impl KeyStore {
             label: label.clone(),
             keys: ArcSwap::from_pointee(keys),
             asked: Notify::new(),
+            refused_at: Mutex::default(),
         })
     }
 
@@ -61,12 +68,23 @@ impl KeyStore {
         self.asked.notify_one();
     }
 
+    /// The gateway does not know the key of a call: it may have been exchanged in a place that no file shows. Once in a while, since
+    /// a key that is simply wrong is refused on every call.
+    pub fn refused(&self) {
+        let mut last = self.refused_at.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.is_none_or(|last| last.elapsed() >= REFUSED_PAUSE) {
+            *last = Some(Instant::now());
+            self.asked.notify_one();
+        }
+    }
+
     /// Reads again whenever a file changes or somebody asks. Never ends.
     pub async fn watch(&self) {
         let mut ticks = interval(LOOK_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut seen = stamps(&self.current().files());
         let mut read_at = Instant::now();
+        let mut reminded_at = Instant::now();
         loop {
             let asked = tokio::select! {
                 _ = ticks.tick() => false,
@@ -74,6 +92,10 @@ impl KeyStore {
             };
             let current = self.current();
             let now = stamps(&current.files());
+            if reminded_at.elapsed() >= REMIND_EVERY {
+                warn_of_fallback(&current);
+                reminded_at = Instant::now();
+            }
             let retry = read_at.elapsed() >= RETRY_EVERY && !current.problems().is_empty();
             if asked || retry || now != seen {
                 self.reload(!retry || asked).await;
@@ -103,8 +125,15 @@ fn report(keys: &HostKeys) {
     for problem in keys.problems() {
         tracing::error!("{problem}");
     }
+    warn_of_fallback(keys);
+}
+
+fn warn_of_fallback(keys: &HostKeys) {
     if keys.is_fallback() {
-        tracing::warn!("host \"{}\" matches no [[host]]: its calls are charged to the FALLBACK key", keys.label);
+        tracing::warn!(
+            "host \"{}\" matches no [[host]]: its calls are charged to the FALLBACK key; give it its own with fleetgate enroll",
+            keys.label
+        );
     }
 }
 

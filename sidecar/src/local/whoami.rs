@@ -140,6 +140,7 @@ impl From<&KeySlot> for KeyLine {
 fn matched_words(matched: &Matched) -> String {
     match matched {
         Matched::Entry { number, pattern } => format!("[[host]] number {number}, pattern \"{pattern}\""),
+        Matched::Enrolled => "nothing; this host has a key of its own".to_owned(),
         Matched::Fallback => "nothing; the [fallback] key is used".to_owned(),
         Matched::Nothing => "nothing".to_owned(),
         Matched::NoFile => "the file does not exist".to_owned(),

@@ -100,7 +100,7 @@ async fn a_taken_port_has_an_exit_code_and_a_culprit_of_its_own() {
 
 #[tokio::test]
 async fn what_is_missing_or_wrong_is_said_in_one_line() {
-    let home = hosts_directory("[[host]]\nmatch=['mac']\nkey='cmd:pass'\n");
+    let home = hosts_directory("[[host]]\nmatch=['mac']\nkey='vault:pass'\n");
     let hosts = home.path().join("hosts.toml");
     let hosts = hosts.to_str().unwrap();
     for (arguments, expected) in [

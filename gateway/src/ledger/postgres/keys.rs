@@ -24,6 +24,12 @@ impl Postgres {
             KeyChange::Insert(record) => insert(record, &mut all).await?,
             KeyChange::Update(record) => update(record, &mut all).await?,
             KeyChange::Delete(hashes) => delete(hashes, &mut all).await?,
+            KeyChange::Replace { forget, keep } => {
+                delete(forget, &mut all).await?;
+                for record in keep {
+                    update(record, &mut all).await?;
+                }
+            }
             KeyChange::Put { record, key } => {
                 put(record, &mut all).await?;
                 if let Some(key) = key {
@@ -43,7 +49,7 @@ impl Postgres {
     }
 }
 
-async fn insert(record: &KeyRecord, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+pub(super) async fn insert(record: &KeyRecord, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
     write_key("INSERT INTO virtual_key (hash, alias, record) VALUES ($1, $2, $3::jsonb)", record, connection).await
 }
 
@@ -54,11 +60,11 @@ async fn update(record: &KeyRecord, connection: &mut PgConnection) -> Result<(),
 }
 
 async fn write_key(sql: &'static str, record: &KeyRecord, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
-    let query = sqlx::query(sql).bind(record.token.to_string()).bind(record.key_alias.clone());
+    let query = sqlx::query(sql).bind(record.token.to_string()).bind(record.unique_alias());
     query.bind(json(record)?).execute(connection).await.map(drop)
 }
 
-async fn delete(hashes: &[KeyHash], connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+pub(super) async fn delete(hashes: &[KeyHash], connection: &mut PgConnection) -> Result<(), sqlx::Error> {
     let hashes: Vec<String> = hashes.iter().map(KeyHash::to_string).collect();
     sqlx::query("DELETE FROM virtual_key WHERE hash = ANY($1)").bind(hashes).execute(connection).await.map(drop)
 }

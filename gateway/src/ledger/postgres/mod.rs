@@ -4,6 +4,7 @@
 mod apply;
 mod connect;
 mod identity;
+mod invitations;
 mod keys;
 pub(super) mod lease;
 mod listen;

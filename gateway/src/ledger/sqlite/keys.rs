@@ -25,6 +25,12 @@ impl Sqlite {
             KeyChange::Insert(record) => insert(record, &mut all).await?,
             KeyChange::Update(record) => update(record, &mut all).await?,
             KeyChange::Delete(hashes) => delete(hashes, &mut all).await?,
+            KeyChange::Replace { forget, keep } => {
+                delete(forget, &mut all).await?;
+                for record in keep {
+                    update(record, &mut all).await?;
+                }
+            }
             KeyChange::Put { record, key } => {
                 put(record, &mut all).await?;
                 if let Some(key) = key {
@@ -42,7 +48,7 @@ impl Sqlite {
     }
 }
 
-async fn insert(record: &KeyRecord, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+pub(super) async fn insert(record: &KeyRecord, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
     write_key("INSERT INTO virtual_key (hash, alias, record) VALUES (?, ?, ?)", record, connection).await
 }
 
@@ -57,11 +63,11 @@ async fn write_key(
     record: &KeyRecord,
     connection: &mut SqliteConnection,
 ) -> Result<(), sqlx::Error> {
-    let query = sqlx::query::<Driver>(sql).bind(record.token.to_string()).bind(&record.key_alias);
+    let query = sqlx::query::<Driver>(sql).bind(record.token.to_string()).bind(record.unique_alias());
     query.bind(json(record)?).execute(connection).await.map(drop)
 }
 
-async fn delete(hashes: &[KeyHash], connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+pub(super) async fn delete(hashes: &[KeyHash], connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
     for hash in hashes {
         let delete = sqlx::query("DELETE FROM virtual_key WHERE hash = ?").bind(hash.to_string());
         delete.execute(&mut *connection).await?;

@@ -1,6 +1,7 @@
 //! The ledger as one SQLite file: one writer, WAL, any number of readers.
 
 mod apply;
+mod invitations;
 mod keys;
 mod query;
 mod reprice;
