@@ -1,5 +1,6 @@
 //! What people type: one file for each subcommand.
 
+mod doctor;
 mod keys;
 mod logs;
 mod reprice;
@@ -16,12 +17,16 @@ use clap::{Args, Parser, Subcommand};
 use fleetgate_wire::SecretString;
 use tracing::level_filters::LevelFilter;
 
+use doctor::DoctorError;
+
 use crate::admin::{Admin, AdminError};
 use crate::forward::GatewayUrl;
 use crate::front::ListenError;
 use crate::identity::IdentityError;
 use crate::keystore::HostsFileError;
 
+/// `fleetgate doctor` could not look at all, as with a wrong flag.
+const EXIT_CANNOT_RUN: u8 = 2;
 /// Somebody else has the port: nothing that a restart could mend.
 const EXIT_PORT_TAKEN: u8 = 3;
 
@@ -41,6 +46,8 @@ enum Command {
     Whoami(whoami::WhoamiArgs),
     /// Wait until the sidecar has a key and reaches its gateway
     Wait(wait::WaitArgs),
+    /// Find out why calls do not arrive
+    Doctor(doctor::DoctorArgs),
     /// Make and list virtual keys
     Keys(keys::KeysArgs),
     /// Show rows of the ledger
@@ -104,6 +111,12 @@ pub enum CliError {
         /// What the last attempt said.
         why: String,
     },
+    /// `fleetgate doctor` found a problem and has told it.
+    #[error("doctor: see the problem above")]
+    Unwell,
+    /// `fleetgate doctor` could not look.
+    #[error(transparent)]
+    Doctor(#[from] DoctorError),
     /// A file that a new key shall go to.
     #[error("{path}: {source}")]
     KeyFile {
@@ -123,6 +136,7 @@ impl CliError {
     pub fn exit_code(&self) -> ExitCode {
         match self {
             Self::Listen(ListenError::Taken { .. }) => ExitCode::from(EXIT_PORT_TAKEN),
+            Self::Doctor(_) => ExitCode::from(EXIT_CANNOT_RUN),
             _ => ExitCode::FAILURE,
         }
     }
@@ -141,6 +155,7 @@ pub fn run(cli: Cli) -> Result<(), CliError> {
             Command::Sidecar(args) => sidecar::run(args).await,
             Command::Whoami(args) => whoami::run(args).await,
             Command::Wait(args) => wait::run(&args).await,
+            Command::Doctor(args) => doctor::run(args).await,
             Command::Keys(args) => keys::run(args).await,
             Command::Logs(args) => logs::run(args).await,
             Command::Spend(args) => spend::run(args).await,
