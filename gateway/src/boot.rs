@@ -85,11 +85,11 @@ pub(crate) fn review(config: &Config) -> Vec<Finding> {
     findings
 }
 
-/// Opens the ledger and the listeners.
+/// Opens the ledger and the listeners. `config_warnings` is how many the configuration gave.
 ///
 /// # Errors
 /// When one of them cannot be opened.
-pub(crate) async fn boot(config: Config) -> Result<Booted, BootError> {
+pub(crate) async fn boot(config: Config, config_warnings: usize) -> Result<Booted, BootError> {
     let listeners = config.listen.iter().map(|address| Listener::bind(*address)).collect::<Result<Vec<_>, _>>()?;
     let ledger = Ledger::open(&config.database, &config.state_directory, config.durability).await?;
     let keyring = Arc::new(Keyring::new(
@@ -148,6 +148,7 @@ pub(crate) async fn boot(config: Config) -> Result<Booted, BootError> {
         pricer: Arc::clone(&pricer),
         repriced: Changed(Box::new(move || repriced.reload())),
         settings: config.settings.clone(),
+        config_warnings,
         metrics: Arc::clone(&metrics),
         metrics_open: config.metrics_open,
         started_at: Timestamp::now(),

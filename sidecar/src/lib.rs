@@ -2,10 +2,12 @@
 //!
 //! A request goes one way through the rooms: [`front`] takes it and asks who may talk, [`local`] answers what is ours,
 //! [`inject`] exchanges the credential for the one that [`keystore`] found for the label of [`identity`], [`forward`]
-//! carries it to the gateway. [`respond`] writes every error. [`cli`] is what people type, [`admin`] what it asks the gateway.
+//! carries it to the gateway. [`respond`] writes every error. [`cli`] is what people type, [`admin`] what it asks the gateway,
+//! [`doctor`] why calls do not arrive.
 
 pub mod admin;
 pub mod cli;
+pub mod doctor;
 pub mod forward;
 pub mod front;
 pub mod identity;

@@ -1,5 +1,7 @@
 //! Network namespaces with veth pairs between them: machines of their own for a test, in which nothing can leave.
 
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use crate::binaries::binary;
@@ -84,8 +86,56 @@ impl Netns {
     /// When it cannot be started.
     #[must_use]
     pub fn peer(&self, arguments: &[&str]) -> Peer {
+        self.serve("fleetgate-peer", arguments)
+    }
+
+    /// Starts somebody who answers where a gateway is expected, or a name server that fails.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    #[must_use]
+    pub fn impostor(&self, arguments: &[&str]) -> Peer {
+        self.serve("fleetgate-impostor", arguments)
+    }
+
+    /// Runs a program of the system inside, to its end.
+    ///
+    /// # Panics
+    /// When it fails.
+    pub fn run(&self, program: &str, arguments: &[&str]) {
         let mut command = Command::new("ip");
-        command.args(["netns", "exec", &self.name]).arg(binary("fleetgate-peer")).args(arguments);
+        let output = command.args(["netns", "exec", &self.name, program]).args(arguments).output().expect("ip runs");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{program} {arguments:?}: {said}");
+    }
+
+    /// Loads rules of nftables into a chain at this hook: `input`, `output` or `forward`.
+    ///
+    /// # Panics
+    /// When the kernel refuses.
+    pub fn firewall(&self, hook: &str, rules: &str) {
+        let chain = format!("chain {hook} {{ type filter hook {hook} priority 0; {rules} }}");
+        self.run("nft", &[&format!("table inet test {{\n{chain}\n}}")]);
+    }
+
+    /// Sets the name server that programs inside ask.
+    ///
+    /// # Panics
+    /// When `/etc/netns` is not writable.
+    pub fn name_server(&self, address: &str) {
+        let directory = self.settings();
+        fs::create_dir_all(&directory).expect("/etc/netns is writable");
+        fs::write(directory.join("resolv.conf"), format!("nameserver {address}\n")).expect("/etc/netns is writable");
+    }
+
+    /// `ip netns exec` lays what is there over `/etc`.
+    fn settings(&self) -> PathBuf {
+        Path::new("/etc/netns").join(&self.name)
+    }
+
+    fn serve(&self, program: &str, arguments: &[&str]) -> Peer {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.name]).arg(binary(program)).args(arguments);
         let mut child = command.stdout(Stdio::piped()).spawn().expect("the server starts");
         // It prints one line once it listens.
         let mut ready = [0u8; 6];
@@ -100,6 +150,7 @@ impl Drop for Netns {
     fn drop(&mut self) {
         // Best effort: a namespace that is gone already is what we want.
         drop(ip(&["netns", "delete", &self.name]));
+        drop(fs::remove_dir_all(self.settings()));
     }
 }
 

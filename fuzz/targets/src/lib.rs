@@ -1,6 +1,7 @@
 //! What strangers can send, and what must hold of it. Each target takes bytes and panics when something does not hold. `cargo fuzz`
 //! looks for such bytes for hours; the ordinary tests try some thousands of mutations of the seeds.
 
+mod doctor;
 mod identity;
 mod journal;
 mod prices;
@@ -19,7 +20,7 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 10] = [
+pub const TARGETS: [Target; 13] = [
     Target { name: "sse", read: stream::split, seeds: stream::seeds },
     Target { name: "meter", read: stream::meter, seeds: stream::seeds },
     Target { name: "ask", read: request::ask, seeds: request::seeds },
@@ -29,6 +30,9 @@ pub const TARGETS: [Target; 10] = [
     Target { name: "scope", read: identity::scope, seeds: identity::scopes },
     Target { name: "period", read: identity::period, seeds: identity::periods },
     Target { name: "journal", read: journal::scan, seeds: journal::seeds },
+    Target { name: "dns_reply", read: doctor::reply, seeds: doctor::replies },
+    Target { name: "first_bytes", read: doctor::protocol, seeds: doctor::answers },
+    Target { name: "segment", read: doctor::segment, seeds: doctor::packets },
     Target { name: "prices", read: prices::read, seeds: prices::seeds },
 ];
 

@@ -54,6 +54,7 @@ pub(super) async fn details(Question { admin, .. }: Question<DetailsQuery>) -> H
         "spool_depth": pulse.spool_depth,
         "newest_row_age_seconds": pulse.newest_row_at.map(|at| now.duration_since(at).as_secs_f64().max(0.0)),
         "database": admin.ledger.database(),
+        "config_warnings": admin.config_warnings,
     });
     let status = if takes_calls { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     Ok((status, answer(&body)).into_response())

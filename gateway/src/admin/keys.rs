@@ -136,6 +136,8 @@ pub(super) async fn info(
     let record = admin.find(&hash)?;
     let mut info = admin.show_with_spend(&record).await?;
     info.remove("token");
+    // `spend` counts from the key's first day; what is left of a budget stands here.
+    info.insert("budget_levels".into(), admin.levels_of(&record).into());
     Ok(answer(&json!({ "key": query.key.unwrap_or_else(|| hash.to_string()), "info": info })))
 }
 

@@ -71,6 +71,8 @@ pub struct Admin {
     pub repriced: Changed,
     /// The live settings.
     pub settings: Vec<Setting>,
+    /// How many warnings the configuration gave at the start.
+    pub config_warnings: usize,
     /// What was counted.
     pub metrics: Arc<Metrics>,
     /// `/metrics` asks for no key.

@@ -8,7 +8,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 use crate::boot::{boot, review};
-use crate::config::{Finding, LoadError, Loaded, Overrides, load};
+use crate::config::{Finding, LoadError, Loaded, Overrides, Severity, load};
 
 /// A configuration that the gateway must not start with. Like a wrong flag: starting again changes nothing, and the service
 /// unit knows.
@@ -29,7 +29,8 @@ pub(super) fn run(overrides: &Overrides) -> anyhow::Result<ExitCode> {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the runtime")?;
     runtime.block_on(async {
-        let booted = boot(config).await?;
+        let warnings = findings.iter().filter(|finding| finding.severity == Severity::Warning).count();
+        let booted = boot(config, warnings).await?;
         announce(booted.addresses())?;
         let stop = stop_signal()?;
         booted.run(stop).await;

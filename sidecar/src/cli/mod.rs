@@ -1,5 +1,6 @@
 //! What people type: one file for each subcommand.
 
+mod doctor;
 mod enroll;
 mod invites;
 mod key;
@@ -23,6 +24,8 @@ use fleetgate_wire::virtual_key::VirtualKeyError;
 use fleetgate_wire::workload::Workload;
 use tracing::level_filters::LevelFilter;
 
+use doctor::DoctorError;
+
 use crate::admin::{Admin, AdminError};
 use crate::forward::{GatewayUrl, GatewayUrlError};
 use crate::front::ListenError;
@@ -30,6 +33,8 @@ use crate::identity::IdentityError;
 use crate::keystore::{Enrolment, HostsFileError, KeyReadError, NoKey, PlaceError};
 use crate::places;
 
+/// `fleetgate doctor` could not look at all, as with a wrong flag.
+const EXIT_CANNOT_RUN: u8 = 2;
 /// Somebody else has the port: nothing that a restart could mend.
 const EXIT_PORT_TAKEN: u8 = 3;
 
@@ -53,6 +58,8 @@ enum Command {
     Enroll(enroll::EnrollArgs),
     /// Set, show, forget or replace this machine's own keys
     Key(key::KeyArgs),
+    /// Find out why calls do not arrive
+    Doctor(doctor::DoctorArgs),
     /// Make and list virtual keys, and invite machines
     Keys(keys::KeysArgs),
     /// Show rows of the ledger
@@ -126,6 +133,12 @@ pub enum CliError {
         /// What the last attempt said.
         why: String,
     },
+    /// `fleetgate doctor` found a problem and has told it.
+    #[error("doctor: see the problem above")]
+    Unwell,
+    /// `fleetgate doctor` could not look.
+    #[error(transparent)]
+    Doctor(#[from] DoctorError),
     /// A file that a new key shall go to.
     #[error("{path}: {source}")]
     KeyFile {
@@ -193,6 +206,7 @@ impl CliError {
     pub fn exit_code(&self) -> ExitCode {
         match self {
             Self::Listen(ListenError::Taken { .. }) => ExitCode::from(EXIT_PORT_TAKEN),
+            Self::Doctor(_) => ExitCode::from(EXIT_CANNOT_RUN),
             _ => ExitCode::FAILURE,
         }
     }
@@ -213,6 +227,7 @@ pub fn run(cli: Cli) -> Result<(), CliError> {
             Command::Wait(args) => wait::run(&args).await,
             Command::Enroll(args) => Box::pin(enroll::run(args)).await,
             Command::Key(args) => Box::pin(key::run(args)).await,
+            Command::Doctor(args) => doctor::run(args).await,
             Command::Keys(args) => Box::pin(keys::run(args)).await,
             Command::Logs(args) => logs::run(args).await,
             Command::Spend(args) => spend::run(args).await,
