@@ -12,6 +12,8 @@ pub mod identity;
 pub mod inject;
 pub mod keystore;
 pub mod local;
+pub mod metrics;
+pub mod notify;
 pub mod places;
 pub mod refusal;
 pub mod respond;

@@ -22,6 +22,7 @@ pub mod load;
 pub mod netns;
 pub mod postgres;
 pub mod process;
+pub mod raw_gateway;
 pub mod real_clients;
 pub mod sidecar;
 pub mod sockets;

@@ -18,6 +18,7 @@ mod metrics;
 mod models;
 mod moment;
 mod order;
+mod own_key;
 mod reprice;
 mod served;
 mod spend;
@@ -129,6 +130,7 @@ pub fn router(admin: Admin) -> Router {
         .route("/global/spend", get(totals::all))
         .route("/global/spend/keys", get(totals::recent_keys))
         .route("/global/spend/models", get(totals::recent_models))
+        .route("/api/self", get(own_key::show))
         .route("/api/logs", get(logs::list))
         .route("/api/budgets", get(budget_levels::list))
         .route("/api/spend", get(sums::show))

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fleetgate_wire::port_owner::PortOwner;
-use http::{Request, Response};
+use http::header::CONNECTION;
+use http::{HeaderValue, Method, Request, Response};
 use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -28,6 +29,9 @@ const MAX_HEAD_BYTES: usize = 64 * 1024;
 /// hyper counts the idle time between two requests into it as well, so it must be longer than any client pool's own limit.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(120);
 const DRAIN: Duration = Duration::from_secs(30);
+/// How long an idle connection is still listened to at the end. A request that crosses the closing of its connection is lost, and
+/// its client cannot know whether it was begun; whoever calls within this time is answered and told to close.
+const LINGER: Duration = Duration::from_millis(500);
 /// After `accept` failed for want of descriptors there is nothing to do but wait for some to be closed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 const BACKLOG: i32 = 1024;
@@ -166,9 +170,18 @@ where
 {
     // Without it a small chunk of a stream waits for the acknowledgement of the one before.
     let _harmless = stream.set_nodelay(true);
+    let draining = stopping.clone();
     let service = service_fn(move |request| {
-        let answering = handle(request, peer);
-        async move { Ok::<_, Infallible>(answering.await) }
+        // A tunnel has its connection to itself.
+        let is_tunnel = request.method() == Method::CONNECT;
+        let (answering, draining) = (handle(request, peer), draining.clone());
+        async move {
+            let mut answer = answering.await;
+            if *draining.borrow() >= Stage::Draining && !is_tunnel {
+                answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok::<_, Infallible>(answer)
+        }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -180,16 +193,26 @@ where
     let result = tokio::select! {
         result = connection.as_mut() => result,
         () = reached(&mut stopping, Stage::Draining) => {
-            connection.as_mut().graceful_shutdown();
             tokio::select! {
                 result = connection.as_mut() => result,
-                () = reached(&mut stopping, Stage::Cutting) => return,
+                () = lingered(&mut stopping) => {
+                    connection.as_mut().graceful_shutdown();
+                    tokio::select! {
+                        result = connection.as_mut() => result,
+                        () = reached(&mut stopping, Stage::Cutting) => return,
+                    }
+                }
             }
         }
     };
     if let Err(error) = result {
         tracing::debug!(%peer, %error, "connection ended");
     }
+}
+
+async fn lingered(stopping: &mut watch::Receiver<Stage>) {
+    // A drain that is shorter than this ends it.
+    let _either = tokio::time::timeout(LINGER, reached(stopping, Stage::Cutting)).await;
 }
 
 async fn reached(stopping: &mut watch::Receiver<Stage>, stage: Stage) {

@@ -5,6 +5,7 @@ mod logs;
 mod reprice;
 mod sidecar;
 mod spend;
+mod status;
 mod table;
 mod wait;
 mod whoami;
@@ -41,6 +42,8 @@ enum Command {
     Whoami(whoami::WhoamiArgs),
     /// Wait until the sidecar has a key and reaches its gateway
     Wait(wait::WaitArgs),
+    /// Show what the sidecar does, and what the gateway says of this host's key
+    Status(status::StatusArgs),
     /// Make and list virtual keys
     Keys(keys::KeysArgs),
     /// Show rows of the ledger
@@ -52,9 +55,9 @@ enum Command {
 /// The gateway and who may administer it.
 #[derive(Debug, Args)]
 struct AdminArgs {
-    /// The gateway: http://host:port
-    #[arg(long, env = "FLEETGATE_GATEWAY", value_name = "URL")]
-    gateway: Option<GatewayUrl>,
+    /// The gateway: http://host:port; of several, the first is asked
+    #[arg(long, env = "FLEETGATE_GATEWAY", value_name = "URL", value_delimiter = ',')]
+    gateway: Vec<GatewayUrl>,
     /// The admin credential; better in the environment, where `ps` does not show it
     #[arg(long, env = "FLEETGATE_ADMIN_KEY", hide_env_values = true, value_name = "KEY")]
     key: Option<SecretString>,
@@ -62,7 +65,7 @@ struct AdminArgs {
 
 impl AdminArgs {
     fn open(self) -> Result<Admin, CliError> {
-        let gateway = self.gateway.ok_or(CliError::NoGateway)?;
+        let gateway = self.gateway.into_iter().next().ok_or(CliError::NoGateway)?;
         Ok(Admin::new(gateway, self.key.ok_or(CliError::NoAdminKey)?))
     }
 }
@@ -104,6 +107,14 @@ pub enum CliError {
         /// What the last attempt said.
         why: String,
     },
+    /// `fleetgate status` got no answer.
+    #[error("the sidecar at {url} does not say how it is: {why}. Is it running? `fleetgate sidecar` starts it")]
+    NoStatus {
+        /// The sidecar.
+        url: GatewayUrl,
+        /// Why.
+        why: String,
+    },
     /// A file that a new key shall go to.
     #[error("{path}: {source}")]
     KeyFile {
@@ -141,6 +152,7 @@ pub fn run(cli: Cli) -> Result<(), CliError> {
             Command::Sidecar(args) => sidecar::run(args).await,
             Command::Whoami(args) => whoami::run(args).await,
             Command::Wait(args) => wait::run(&args).await,
+            Command::Status(args) => status::run(&args).await,
             Command::Keys(args) => keys::run(args).await,
             Command::Logs(args) => logs::run(args).await,
             Command::Spend(args) => spend::run(args).await,
@@ -151,10 +163,17 @@ pub fn run(cli: Cli) -> Result<(), CliError> {
     result
 }
 
-/// Logs go to standard error; `FLEETGATE_LOG` sets the level (`debug`, `info`, `warn`, `error`).
+/// Logs go to standard error; `FLEETGATE_LOG` sets the level (`debug`, `info`, `warn`, `error`), `FLEETGATE_LOG_FORMAT=json` writes one
+/// JSON object a line.
 fn start_log() {
     let level = std::env::var("FLEETGATE_LOG").ok().and_then(|text| text.parse().ok()).unwrap_or(LevelFilter::INFO);
-    tracing_subscriber::fmt().with_max_level(level).with_target(false).with_ansi(false).with_writer(io::stderr).init();
+    let log =
+        tracing_subscriber::fmt().with_max_level(level).with_target(false).with_ansi(false).with_writer(io::stderr);
+    if std::env::var("FLEETGATE_LOG_FORMAT").is_ok_and(|format| format == "json") {
+        log.json().flatten_event(true).init();
+    } else {
+        log.init();
+    }
 }
 
 /// Prints to standard output. Whoever closed it early (`| head`) has seen enough.

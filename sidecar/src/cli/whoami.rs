@@ -38,8 +38,8 @@ pub(super) struct WhoamiArgs {
     #[command(flatten)]
     host: HostArgs,
     /// The gateway, only shown
-    #[arg(long, env = "FLEETGATE_GATEWAY", value_name = "URL")]
-    gateway: Option<GatewayUrl>,
+    #[arg(long, env = "FLEETGATE_GATEWAY", value_name = "URL", value_delimiter = ',')]
+    gateway: Vec<GatewayUrl>,
     /// As one JSON object
     #[arg(long)]
     json: bool,
@@ -49,7 +49,7 @@ pub(super) async fn run(args: WhoamiArgs) -> Result<(), CliError> {
     let hosts_file = args.host.hosts_file()?;
     let identity = identity::find(args.host.label(), places::state_directory().as_deref()).await?;
     let keys = HostKeys::load(&hosts_file, &identity.label).await?;
-    let whoami = WhoAmI::describe(&identity, &keys, &hosts_file, args.gateway.as_ref());
+    let whoami = WhoAmI::describe(&identity, &keys, &hosts_file, args.gateway.first());
     let text = if args.json { whoami.to_json() + "\n" } else { for_people(&whoami) };
     Ok(print(&text)?)
 }
