@@ -6,6 +6,7 @@
 
 pub mod admin;
 pub mod cli;
+pub mod descriptors;
 pub mod forward;
 pub mod front;
 pub mod identity;

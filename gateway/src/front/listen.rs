@@ -194,6 +194,8 @@ where
         result = connection.as_mut() => result,
         () = reached(&mut stopping, Stage::Draining) => {
             tokio::select! {
+                // What has come by now is served, however late this task is.
+                biased;
                 result = connection.as_mut() => result,
                 () = lingered(&mut stopping) => {
                     connection.as_mut().graceful_shutdown();

@@ -18,7 +18,7 @@ use crate::keystore::{HostKeys, KeyStore};
 use crate::local::Sidecar;
 use crate::metrics::Metrics;
 use crate::notify::Notifier;
-use crate::{VERSION, identity, places};
+use crate::{VERSION, descriptors, identity, places};
 
 /// The service manager is told within this time that the keys were read again, whatever came of it. A keyring has two seconds.
 const RELOAD_LIMIT: Duration = Duration::from_secs(3);
@@ -51,6 +51,7 @@ pub(super) async fn run(args: SidecarArgs) -> Result<(), CliError> {
         return Err(CliError::NoGateway);
     }
     let signals = Signals::listen()?;
+    descriptors::raise_limit();
     let hosts_file: PathBuf = args.host.hosts_file()?;
     let identity = identity::find(args.host.label(), places::state_directory().as_deref()).await?;
     let listeners = front::bind(&args.listen, args.dangerously_listen_beyond_loopback).await?;
