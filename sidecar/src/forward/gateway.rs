@@ -127,8 +127,6 @@ impl Gateway {
 
     /// A connection for one call: a kept one or a new one.
     pub(super) async fn line(&self) -> Result<Line, Unforwarded> {
-        // Lets the runtime look at its sockets: what the gateway has closed by now is not taken.
-        tokio::task::yield_now().await;
         if let Some(line) = self.preferred().take_idle() {
             return Ok(line);
         }
