@@ -2,9 +2,10 @@
 
 #![allow(clippy::print_stdout, reason = "a skipped test says so on stdout")]
 
+use std::io::{BufRead, BufReader};
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use fleetgate_tests::binaries::{binary, workspace};
 use fleetgate_tests::closed_port::ClosedPort;
@@ -182,6 +183,8 @@ async fn status_says_what_is_wrong_with_the_key_or_the_way() {
     let port = ClosedPort::new().unwrap_or_else(|e| panic!("{e}"));
     let nobody = fleetgate(home.path(), &["status", "--url", &format!("http://{}", port.address())]).await;
     assert!(!nobody.status.success() && nobody.stderr.contains("fleetgate sidecar"), "{}", nobody.said());
+    let other = fleetgate(home.path(), &["status", "--url", &gateway.url()]).await;
+    assert!(!other.status.success() && other.stderr.contains("other than a sidecar"), "{}", other.said());
 }
 
 #[tokio::test]
@@ -266,7 +269,9 @@ async fn waiting_ends_when_it_is_ready_or_says_why_it_is_not() {
     let nobody = ClosedPort::new().unwrap_or_else(|e| panic!("{e}"));
     let nobody = format!("http://{}", nobody.address());
     let cases = [(lost.url(), "connection refused"), (keyless.url(), "mac"), (nobody, "connection refused")];
-    for (url, why) in cases {
+    let other = Upstream::start().await;
+    let stranger = (other.origin(), "something other than a sidecar");
+    for (url, why) in cases.into_iter().chain([stranger]) {
         let gave_up = fleetgate(home.path(), &["wait", "--timeout", "1", "--url", &url]).await;
         assert!(!gave_up.status.success() && gave_up.stderr.contains("not ready after 1 s"), "{}", gave_up.said());
         assert!(gave_up.stderr.contains(why), "{why}: {}", gave_up.said());
@@ -277,14 +282,32 @@ async fn waiting_ends_when_it_is_ready_or_says_why_it_is_not() {
 async fn a_port_that_another_sidecar_has_is_told_with_its_owner() {
     let older = Sidecar::for_host("mac").gateway_url("http://127.0.0.1:9").key(KEY).start().await;
     let address = older.address().to_string();
+    refused_for(&address, &["another fleetgate sidecar", &older.pid().to_string()]).await;
+}
+
+#[tokio::test]
+async fn a_port_that_litellm_has_is_told_with_its_owner() {
+    // Its default port is ours. The last argument makes this one look like it.
+    let listen = "import socket,sys\ns=socket.create_server(('127.0.0.1',0))\nprint(s.getsockname()[1],flush=True)\nsys.stdin.read()";
+    let mut other = Command::new("python3");
+    let mut other = other.args(["-c", listen, "/usr/bin/litellm"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut other = other.spawn().unwrap_or_else(|e| panic!("python3: {e}"));
+    let mut port = String::new();
+    let stdout = other.stdout.take().unwrap_or_else(|| panic!("it is piped"));
+    BufReader::new(stdout).read_line(&mut port).unwrap_or_else(|e| panic!("{e}"));
+    refused_for(&format!("127.0.0.1:{}", port.trim()), &["LiteLLM", &other.id().to_string()]).await;
+    drop(other.stdin.take());
+    other.wait().unwrap_or_else(|e| panic!("{e}"));
+}
+
+async fn refused_for(address: &str, words: &[&str]) {
     let home = TempDir::new().unwrap_or_else(|e| panic!("{e}"));
     let hosts = home.path().join("hosts.toml").display().to_string();
-    let arguments =
-        ["sidecar", "--gateway", "http://127.0.0.1:9", "--listen", &address, "--hosts", &hosts, "--host", "mac"];
-    let refused = fleetgate(home.path(), &arguments).await;
+    let gateway = ["sidecar", "--gateway", "http://127.0.0.1:9", "--listen", address];
+    let refused = fleetgate(home.path(), &[&gateway[..], &["--hosts", &hosts, "--host", "mac"]].concat()).await;
     assert_eq!(refused.status.code(), Some(3), "{}", refused.said());
-    for expected in [&address, "another fleetgate sidecar", &older.pid().to_string()] {
-        assert!(refused.stderr.contains(expected), "{expected}: {}", refused.said());
+    for expected in words.iter().chain(&[&address, &"--listen"]) {
+        assert!(refused.stderr.contains(*expected), "{expected}: {}", refused.said());
     }
 }
 

@@ -30,7 +30,7 @@ pub(super) struct SidecarArgs {
     #[arg(long, env = "FLEETGATE_GATEWAY", value_name = "URL", value_delimiter = ',')]
     gateway: Vec<GatewayUrl>,
     /// How many seconds a call waits for a gateway that went away, which is often a restart. After that, calls are refused at once
-    #[arg(long, env = "FLEETGATE_GATEWAY_PATIENCE", value_name = "SECONDS", default_value = "5", value_parser = seconds)]
+    #[arg(long, env = "FLEETGATE_GATEWAY_PATIENCE", value_name = "SECONDS", default_value = "2.5", value_parser = seconds)]
     gateway_patience: Duration,
     /// How many seconds calls and tunnels may go on after SIGTERM; a second SIGTERM ends them at once
     #[arg(long, env = "FLEETGATE_DRAIN", value_name = "SECONDS", default_value = "10", value_parser = seconds)]
@@ -74,10 +74,11 @@ pub(super) async fn run(args: SidecarArgs) -> Result<(), CliError> {
         let signals = signals.until_stop(&keys, &notifier, &status).await;
         tracing::info!("sidecar stops: no new connections, finishing what is under way");
         notifier.stopping();
-        signals.until_cut(args.drain)
+        signals
     };
+    let cut = |signals: Signals| signals.until_cut(args.drain);
     tokio::select! {
-        () = front::serve(listeners, sidecar, stop) => {}
+        () = front::serve(listeners, sidecar, stop, cut) => {}
         () = notifier.keep_alive() => {}
     }
     tracing::info!("sidecar ends");

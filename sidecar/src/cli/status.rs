@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use bytes::Bytes;
 use clap::Args;
+use fleetgate_wire::header;
 use fleetgate_wire::money::NanoDollars;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Method, StatusCode};
@@ -11,7 +12,7 @@ use serde_json::Value;
 
 use super::{CliError, print};
 use crate::VERSION;
-use crate::forward::{self, GatewayUrl};
+use crate::forward::{self, Failure, GatewayUrl};
 
 #[derive(Debug, Args)]
 pub(super) struct StatusArgs {
@@ -27,13 +28,25 @@ pub(super) async fn run(args: &StatusArgs) -> Result<(), CliError> {
     let no_status = |why: String| CliError::NoStatus { url: args.url.clone(), why };
     let path = PathAndQuery::from_static("/__fleetgate/status");
     let answer = forward::ask(&args.url, Method::GET, path, HeaderMap::new(), Bytes::new()).await;
-    let answer = answer.map_err(|failure| no_status(failure.refusal(&args.url).message))?;
+    let answer = answer.map_err(|failure| no_status(failure_words(&failure)))?;
+    if !answer.headers.contains_key(header::SIDECAR) {
+        return Err(no_status("something other than a sidecar answers there".to_owned()));
+    }
     if answer.status != StatusCode::OK {
         return Err(no_status(format!("it answers {}", answer.status)));
     }
-    let status: Value = serde_json::from_slice(&answer.body).map_err(|_| no_status("it is no sidecar".to_owned()))?;
+    let status: Value = serde_json::from_slice(&answer.body).map_err(|error| no_status(error.to_string()))?;
     let text = if args.json { format!("{status}\n") } else { for_people(&status) };
     Ok(print(&text)?)
+}
+
+/// The refusals of [`Failure`] speak of gateways; this is about the sidecar.
+fn failure_words(failure: &Failure) -> String {
+    match failure {
+        Failure::Dial(problem) => problem.to_string(),
+        Failure::Gone(problem) => problem.clone(),
+        _ => "it did not answer".to_owned(),
+    }
 }
 
 /// Read by name and not as a type: the sidecar may be older or younger than this program.

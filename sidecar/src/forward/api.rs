@@ -157,7 +157,7 @@ impl Gateway {
 
     /// A gateway's answer, as the client gets it.
     fn accept(&self, mut response: Response<Incoming>, line: &Line, wants_trailers: bool) -> Response<Incoming> {
-        line.endpoint.mark_up();
+        line.answered();
         if response.headers().get(CONNECTION).is_some_and(|value| value == "close") {
             // It is about to end: what is idle would break at the next call.
             line.endpoint.flush();

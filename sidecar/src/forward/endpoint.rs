@@ -142,8 +142,15 @@ impl Endpoint {
         self.lock_pool().flush();
     }
 
-    /// A gateway answered.
-    pub(super) fn mark_up(&self) {
+    /// A gateway answered on a connection of this generation. An old one says nothing of new ones: whoever finishes its last
+    /// calls takes no others.
+    pub(super) fn answered(&self, generation: u64) {
+        if !self.is_up() && generation == self.lock_pool().generation() {
+            self.mark_up();
+        }
+    }
+
+    fn mark_up(&self) {
         if !self.is_away.swap(false, Relaxed) {
             return;
         }

@@ -54,7 +54,7 @@ pub struct GatewayState {
 
 impl Gateway {
     /// Dials nothing yet: a sidecar starts before its network does. `urls` are in the order of preference, and not empty; a call waits
-    /// for `patience` from the moment when the last gateway went away.
+    /// for `patience` at most, counted from the moment when the last gateway went away.
     #[must_use]
     pub fn new(urls: &[GatewayUrl], patience: Duration, metrics: Arc<Metrics>) -> Self {
         let risen = Arc::new(watch::Sender::new(()));
@@ -138,6 +138,7 @@ impl Gateway {
     /// A new connection to the first gateway that takes one. Nothing has been sent, so this may go from one to the next, and
     /// wait until one is there: a restart is not the clients' business.
     pub(super) async fn dial(&self) -> Result<(Arc<Endpoint>, TcpStream), Unforwarded> {
+        let began = Instant::now();
         let mut risen = self.risen.subscribe();
         let mut has_waited = false;
         loop {
@@ -149,7 +150,7 @@ impl Gateway {
                     Err(problem) => endpoint.mark_away(&Failure::Dial(problem)),
                 }
             }
-            let deadline = self.deadline();
+            let deadline = self.deadline(began);
             if deadline <= Instant::now() {
                 return Err(self.unreached());
             }
@@ -163,11 +164,11 @@ impl Gateway {
         }
     }
 
-    /// Until when a call waits. Who has waited in vain that long makes no other call wait as long: the gateway is not being
-    /// restarted, it is gone.
-    fn deadline(&self) -> Instant {
+    /// Until when a call that began then waits. Once calls have waited in vain for that long, no other waits at all: the gateway is
+    /// not being restarted, it is gone.
+    fn deadline(&self, began: Instant) -> Instant {
         let newest = self.endpoints.iter().filter_map(|endpoint| endpoint.absence()).map(|absence| absence.since).max();
-        newest.unwrap_or_else(Instant::now) + self.patience
+        newest.map_or(began, |since| since.min(began)) + self.patience
     }
 
     fn unreached(&self) -> Unforwarded {

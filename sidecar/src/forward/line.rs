@@ -54,6 +54,11 @@ impl Line {
         })
     }
 
+    /// A gateway's answer came over it.
+    pub(super) fn answered(&self) {
+        self.endpoint.answered(self.wire.generation);
+    }
+
     /// The answer has been read to its end.
     pub(super) fn give_back(self) {
         self.endpoint.give_back(self.wire);

@@ -29,11 +29,13 @@ const MAX_HEADERS: usize = 256;
 /// Out of file descriptors: a moment later some are free again.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Serves until `stop` resolves and then for as long as open calls need, at most until the future that `stop` gave resolves.
-pub async fn serve<Cut: Future<Output = ()>>(
+/// Serves until `stop` resolves and then for as long as open calls need, at most until the future resolves that `cut` makes of
+/// what `stop` gave.
+pub async fn serve<S, Cut: Future<Output = ()>>(
     listeners: Listeners,
     sidecar: Arc<Sidecar>,
-    stop: impl Future<Output = Cut>,
+    stop: impl Future<Output = S>,
+    cut: impl FnOnce(S) -> Cut,
 ) {
     let stopping = watch::Sender::new(false);
     let front = Front { sidecar: Arc::clone(&sidecar), in_flight: InFlight::new() };
@@ -41,15 +43,15 @@ pub async fn serve<Cut: Future<Output = ()>>(
 
     let accepting = join_all(listeners.sockets.into_iter().map(|socket| accept(socket, front.clone(), &stopping)));
     // Listening ends with this: what comes later is refused by the kernel.
-    let cut = tokio::select! {
+    let stopped = tokio::select! {
         _ = accepting => return,
         () = sidecar.keys.watch() => return,
-        cut = stop => cut,
+        stopped = stop => stopped,
     };
     stopping.send_replace(true);
     tokio::select! {
         () = in_flight.all_done() => {}
-        () = cut => {
+        () = cut(stopped) => {
             let (calls, tunnels) = (sidecar.metrics.calls.read().open, sidecar.metrics.tunnels.read().open);
             tracing::warn!(calls, tunnels, "some calls or tunnels had not ended and are cut");
         }
