@@ -290,7 +290,7 @@ async fn a_port_that_litellm_has_is_told_with_its_owner() {
     // Its default port is ours. The last argument makes this one look like it.
     let listen = "import socket,sys\ns=socket.create_server(('127.0.0.1',0))\nprint(s.getsockname()[1],flush=True)\nsys.stdin.read()";
     let mut other = Command::new("python3");
-    let mut other = other.args(["-c", listen, "/usr/bin/litellm"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let other = other.args(["-c", listen, "/usr/bin/litellm"]).stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut other = other.spawn().unwrap_or_else(|e| panic!("python3: {e}"));
     let mut port = String::new();
     let stdout = other.stdout.take().unwrap_or_else(|| panic!("it is piped"));
@@ -306,7 +306,7 @@ async fn refused_for(address: &str, words: &[&str]) {
     let gateway = ["sidecar", "--gateway", "http://127.0.0.1:9", "--listen", address];
     let refused = fleetgate(home.path(), &[&gateway[..], &["--hosts", &hosts, "--host", "mac"]].concat()).await;
     assert_eq!(refused.status.code(), Some(3), "{}", refused.said());
-    for expected in words.iter().chain(&[&address, &"--listen"]) {
+    for expected in words.iter().chain(&[address, "--listen"]) {
         assert!(refused.stderr.contains(*expected), "{expected}: {}", refused.said());
     }
 }
