@@ -131,8 +131,8 @@ impl Endpoint {
 
     /// A connection has done its work and is there for the next call.
     pub(super) fn give_back(self: &Arc<Self>, wire: Wire) {
-        let is_first = self.lock_pool().put(wire, Moment::now());
-        if is_first {
+        let is_unswept = self.lock_pool().put(wire, Moment::now());
+        if is_unswept {
             tokio::spawn(sweep(Arc::downgrade(self)));
         }
     }

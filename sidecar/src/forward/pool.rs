@@ -34,6 +34,8 @@ pub(super) struct Wire {
 pub(super) struct Pool {
     idle: Vec<(Wire, Moment)>,
     generation: u64,
+    /// Somebody calls [`Pool::sweep`] from time to time.
+    is_swept: bool,
 }
 
 impl Pool {
@@ -72,13 +74,13 @@ impl Pool {
         None
     }
 
-    /// Keeps a connection whose answer has been read. True when it is the first one.
+    /// Keeps a connection whose answer has been read. True when somebody must begin to sweep.
     pub(super) fn put(&mut self, wire: Wire, now: Moment) -> bool {
         if wire.generation != self.generation || wire.sender.is_closed() || self.idle.len() >= MAX_IDLE {
             return false;
         }
         self.idle.push((wire, now));
-        self.idle.len() == 1
+        !std::mem::replace(&mut self.is_swept, true)
     }
 
     /// Lets all connections go, and those that are in use as soon as they are done.
@@ -87,9 +89,10 @@ impl Pool {
         self.idle.clear();
     }
 
-    /// Lets go of what is closed or too old, and says when to look again.
+    /// Lets go of what is closed or too old, and says when to look again; not at all once nothing is left.
     pub(super) fn sweep(&mut self, now: Moment) -> Option<Duration> {
         self.idle.retain(|(wire, since)| !wire.sender.is_closed() && since.is_fresh(now));
+        self.is_swept = !self.idle.is_empty();
         let oldest = self.idle.iter().map(|(_, since)| since.steady).min()?;
         Some(IDLE_LIMIT.saturating_sub(now.steady.saturating_duration_since(oldest)).max(SWEEP_PAUSE))
     }
