@@ -176,8 +176,10 @@ async fn status_says_what_is_wrong_with_the_key_or_the_way() {
     let status = stranger.get("/__fleetgate/status").send().await.expect(200).json();
     assert!(status["key"]["problem"].as_str().is_some_and(|said| said.contains("does not know this key")), "{status}");
     let keyless = Sidecar::for_host("mac").gateway(&gateway).hosts("").start().await;
+    keyless.get("/__fleetgate/ready").send().await.expect(503);
     let status = keyless.get("/__fleetgate/status").send().await.expect(200).json();
     assert!(status["key"]["problem"].as_str().is_some_and(|said| said.contains("mac")), "{status}");
+    assert_eq!(status["errors"], json!({}), "a question is no refused call");
 
     let home = TempDir::new().unwrap_or_else(|e| panic!("{e}"));
     let port = ClosedPort::new().unwrap_or_else(|e| panic!("{e}"));

@@ -42,7 +42,12 @@ impl Front {
         }
         let path = request.uri().path().to_owned();
         let answer = match target {
-            Ok(Target::Local) => local::answer(&self.sidecar, &path).await,
+            Ok(Target::Local) => {
+                let mut answer = local::answer(&self.sidecar, &path).await;
+                // Who asks whether we are ready and hears that we are not is no refused call.
+                answer.extensions_mut().remove::<Refused>();
+                answer
+            }
             Ok(Target::Api) => self.call(request, &path).await,
             Ok(Target::Tunnel(to)) => {
                 self.tunnel(&mut request, &to).await.unwrap_or_else(|refusal| respond::refuse(&refusal, &path))
