@@ -151,6 +151,7 @@ async fn status_tells_of_calls_gateways_and_the_key() {
     let [first, second] = [&status["gateways"][0], &status["gateways"][1]];
     assert!(first["latency_ms"].as_f64() > Some(0.0) && first["is_in_use"] == true, "{first}");
     assert_eq!((&first["version"], &first["is_same_version"]), (&json!(env!("CARGO_PKG_VERSION")), &json!(true)));
+    assert_eq!((&first["state"], &second["state"]), (&json!("up"), &json!("away")));
     assert!(second["problem"].as_str().is_some_and(|problem| problem.contains("connection refused")), "{second}");
     assert_eq!((&status["key"]["key_alias"], &status["key"]["host"]), (&json!("vk-mac"), &json!("mac")));
     let row = gateway.only_row().await;

@@ -53,7 +53,10 @@ async fn describe_gateways(gateway: &Gateway) -> Vec<Value> {
                 described["version"] = json!(alive.version);
                 described["is_same_version"] = json!(same);
             }
-            Err(failure) => described["problem"] = json!(failure),
+            Err(problem) => {
+                described["state"] = json!("away");
+                described["problem"] = json!(problem);
+            }
         }
         described
     };
