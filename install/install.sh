@@ -137,6 +137,11 @@ systemd_service() {
   sed -e "s|/usr/local/bin/|$prefix/bin/|" -e "s|%h/.local/bin/|$prefix/bin/|" "$source" >"$work/unit"
   own 0644 "$work/unit" "$services/$unit"
   record "unit $unit"
+  socket=fleetgate-$part.socket
+  if [ -f "${source%.service}.socket" ]; then
+    own 0644 "${source%.service}.socket" "$services/$socket"
+    record "unit $socket"
+  fi
   if [ -n "$root" ] || [ ! -d /run/systemd/system ]; then
     printf '\nsystemd was left alone. Where it runs: %s daemon-reload && %s enable --now %s\n' "$control" "$control" "$unit"
     return

@@ -7,6 +7,7 @@
 
 pub mod admin;
 pub mod cli;
+pub mod descriptors;
 pub mod doctor;
 pub mod forward;
 pub mod front;
@@ -14,6 +15,8 @@ pub mod identity;
 pub mod inject;
 pub mod keystore;
 pub mod local;
+pub mod metrics;
+pub mod notify;
 pub mod places;
 pub mod refusal;
 pub mod respond;

@@ -8,11 +8,15 @@ use http::{HeaderValue, Response, StatusCode, header::CONTENT_TYPE};
 use http_body_util::{Either, Full};
 
 use crate::VERSION;
-use crate::forward::RelayedBody;
+use crate::forward::AnswerBody;
 use crate::refusal::Refusal;
 
 /// The body of everything that leaves towards a client: written here, or relayed from the gateway.
-pub type ReplyBody = Either<Full<Bytes>, RelayedBody>;
+pub type ReplyBody = Either<Full<Bytes>, AnswerBody>;
+
+/// Lies among the extensions of every refusal, for whoever counts them.
+#[derive(Debug, Clone, Copy)]
+pub struct Refused(pub &'static str);
 
 /// Writes a refusal in the dialect of the path that was asked for.
 #[must_use]
@@ -21,6 +25,7 @@ pub fn refuse(refusal: &Refusal, path: &str) -> Response<ReplyBody> {
     let body = ErrorBody { status: status.as_u16(), kind: reason, code: None, details: None, param: None, message };
     let mut response = json(*status, body.render(dialect_of_path(path)));
     response.headers_mut().insert(header::REASON, HeaderValue::from_static(reason));
+    response.extensions_mut().insert(Refused(reason));
     response
 }
 

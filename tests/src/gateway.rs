@@ -168,9 +168,20 @@ impl Gateway {
         self.running.kill().await;
     }
 
+    /// `kill -TERM`, and waits until it has finished what was under way.
+    pub async fn terminate(&mut self) {
+        self.running.signal("TERM").await;
+        self.running.ended().await;
+    }
+
     /// Starts it again with the same files, at the same address.
     pub async fn restart(&mut self) {
         self.running.kill().await;
+        self.start_again().await;
+    }
+
+    /// The same after its end.
+    pub async fn start_again(&mut self) {
         self.config.listen = self.address().to_string();
         self.running = program(&self.config, self.dir.path()).serve(&self.dir.path().join("gateway.log")).await;
     }

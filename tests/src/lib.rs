@@ -24,6 +24,7 @@ pub mod machine;
 pub mod netns;
 pub mod postgres;
 pub mod process;
+pub mod raw_gateway;
 pub mod real_clients;
 pub mod sidecar;
 pub mod sockets;

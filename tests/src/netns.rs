@@ -69,6 +69,14 @@ impl Netns {
         added.unwrap_or_else(|why| panic!("ip route add {address} via {neighbour}: {why}"));
     }
 
+    /// Runs `ip` on this namespace, for example `["address", "del", …]`.
+    ///
+    /// # Panics
+    /// When the kernel refuses.
+    pub fn ip(&self, arguments: &[&str]) {
+        ip(&[&["-n", &self.name], arguments].concat()).unwrap_or_else(|why| panic!("ip {arguments:?}: {why}"));
+    }
+
     /// Runs curl inside, without any configuration or variable of the user's.
     ///
     /// # Panics

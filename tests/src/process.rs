@@ -201,6 +201,23 @@ impl Running {
         self.child.kill().await.expect("a child can be killed");
     }
 
+    /// Sends a signal by its name, for example `TERM`.
+    ///
+    /// # Panics
+    /// When there is no such process.
+    pub async fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args([format!("-{name}"), self.pid().to_string()]).status().await;
+        assert!(sent.expect("kill runs").success(), "{} takes SIG{name}", self.name);
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Panics
+    /// When it does not come.
+    pub async fn ended(&mut self) -> ExitStatus {
+        soon("the program ends", self.child.wait()).await.expect("a child can be waited for")
+    }
+
     /// What it wrote to its standard error so far.
     #[must_use]
     pub fn stderr(&self) -> String {
@@ -238,4 +255,32 @@ pub fn cpu_time(pid: u32) -> Duration {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("the process lives");
     let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace().skip(11).take(2);
     TICK * fields.map(|ticks| ticks.parse::<u32>().expect("a number of ticks")).sum::<u32>()
+}
+
+/// How many threads a process has.
+///
+/// # Panics
+/// When the process is gone.
+#[must_use]
+pub fn threads(pid: u32) -> usize {
+    fs::read_dir(format!("/proc/{pid}/task")).expect("the process lives").count()
+}
+
+/// How many descriptors a process holds.
+///
+/// # Panics
+/// When the process is gone.
+#[must_use]
+pub fn descriptors(pid: u32) -> usize {
+    fs::read_dir(format!("/proc/{pid}/fd")).expect("the process lives").count()
+}
+
+/// Lets this test and the programs that it starts from now on hold so many descriptors.
+///
+/// # Panics
+/// When the kernel refuses.
+pub fn allow_descriptors(count: usize) {
+    let pid = std::process::id().to_string();
+    let changed = std::process::Command::new("prlimit").args(["--pid", &pid, &format!("--nofile={count}:")]).status();
+    assert!(changed.expect("prlimit runs").success(), "no process may hold {count} descriptors here");
 }

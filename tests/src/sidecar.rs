@@ -1,16 +1,18 @@
 //! The real sidecar as a process.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::process::ExitStatus;
 
 use http::Method;
 use tempfile::TempDir;
 
 use crate::client::Call;
 use crate::gateway::Gateway;
-use crate::process::{Program, Running};
+use crate::process::{Finished, Program, Running};
 
 /// What a sidecar is started with.
 #[derive(Debug, Clone)]
@@ -20,6 +22,8 @@ pub struct Settings {
     hosts: Option<String>,
     key: String,
     namespace: Option<String>,
+    arguments: Vec<String>,
+    environment: BTreeMap<String, String>,
 }
 
 impl Settings {
@@ -33,6 +37,26 @@ impl Settings {
     #[must_use]
     pub fn gateway_url(mut self, url: &str) -> Self {
         url.clone_into(&mut self.gateway);
+        self
+    }
+
+    /// Forwards to the first of these that takes connections.
+    #[must_use]
+    pub fn gateways(self, gateways: &[&Gateway]) -> Self {
+        self.gateway_url(&gateways.iter().map(|gateway| gateway.url()).collect::<Vec<_>>().join(","))
+    }
+
+    /// More arguments.
+    #[must_use]
+    pub fn arguments(mut self, arguments: &[&str]) -> Self {
+        self.arguments.extend(arguments.iter().map(|argument| (*argument).to_owned()));
+        self
+    }
+
+    /// A variable of its environment.
+    #[must_use]
+    pub fn variable(mut self, name: &str, value: &str) -> Self {
+        self.environment.insert(name.to_owned(), value.to_owned());
         self
     }
 
@@ -64,7 +88,16 @@ impl Settings {
     pub async fn start(self) -> Sidecar {
         let dir = TempDir::new().expect("a temporary directory");
         let running = self.program(dir.path()).serve(&dir.path().join("sidecar.log")).await;
-        Sidecar { running, _files: dir }
+        Sidecar { running, files: dir }
+    }
+
+    /// Runs one that is expected to refuse to start, to its end.
+    ///
+    /// # Panics
+    /// When it does not end.
+    pub async fn refuses(self) -> Finished {
+        let dir = TempDir::new().expect("a temporary directory");
+        self.program(dir.path()).run().await
     }
 
     fn program(&self, dir: &Path) -> Program {
@@ -83,6 +116,8 @@ impl Settings {
         Program::new("fleetgate", dir)
             .args(["sidecar", "--gateway", &self.gateway, "--listen", "127.0.0.1:0"])
             .args(["--hosts", &hosts, "--host", &self.host])
+            .args(self.arguments.clone())
+            .envs(&self.environment)
             .inside(self.namespace.as_deref())
     }
 }
@@ -91,7 +126,7 @@ impl Settings {
 #[derive(Debug)]
 pub struct Sidecar {
     running: Running,
-    _files: TempDir,
+    files: TempDir,
 }
 
 impl Sidecar {
@@ -104,6 +139,8 @@ impl Sidecar {
             hosts: None,
             key: "sk-no-key-was-given-to-this-sidecar".to_owned(),
             namespace: None,
+            arguments: Vec::new(),
+            environment: BTreeMap::new(),
         }
     }
 
@@ -135,5 +172,38 @@ impl Sidecar {
     #[must_use]
     pub fn get(&self, path: &str) -> Call {
         Call::new(self.address(), Method::GET, path)
+    }
+
+    /// The directory of its `hosts.toml` and of its key's file (`key`).
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        self.files.path()
+    }
+
+    /// What it wrote to its standard error so far.
+    #[must_use]
+    pub fn stderr(&self) -> String {
+        self.running.stderr()
+    }
+
+    /// Sends it a signal by its name, for example `TERM`.
+    pub async fn signal(&self, name: &str) {
+        self.running.signal(name).await;
+    }
+
+    /// Waits for its end.
+    pub async fn ended(&mut self) -> ExitStatus {
+        self.running.ended().await
+    }
+
+    /// A figure of its metrics, for example `fleetgate_sidecar_calls_total`, with its labels as they are written there. Zero when
+    /// nothing was counted.
+    ///
+    /// # Panics
+    /// When it has no page of metrics.
+    pub async fn count(&self, name: &str) -> u64 {
+        let page = self.get("/__fleetgate/metrics").send().await.expect(200).text();
+        let sample = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        sample.map_or(0, |value| value.parse().expect("a number"))
     }
 }

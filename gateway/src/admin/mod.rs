@@ -20,6 +20,7 @@ mod metrics;
 mod models;
 mod moment;
 mod order;
+mod own_key;
 mod reprice;
 mod seen;
 mod served;
@@ -136,6 +137,7 @@ pub fn router(admin: Admin) -> Router {
         .route("/global/spend", get(totals::all))
         .route("/global/spend/keys", get(totals::recent_keys))
         .route("/global/spend/models", get(totals::recent_models))
+        .route("/api/self", get(own_key::show))
         .route("/api/logs", get(logs::list))
         .route("/api/budgets", get(budget_levels::list))
         .route("/api/spend", get(sums::show))

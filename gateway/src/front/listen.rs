@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fleetgate_wire::port_owner::PortOwner;
-use http::{Request, Response};
+use http::header::CONNECTION;
+use http::{HeaderValue, Method, Request, Response};
 use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -27,7 +28,7 @@ pub type Answer = Response<AnswerBody>;
 const MAX_HEAD_BYTES: usize = 64 * 1024;
 /// hyper counts the idle time between two requests into it as well, so it must be longer than any client pool's own limit.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(120);
-const DRAIN: Duration = Duration::from_secs(30);
+const PATIENCE: Patience = Patience { drain: Duration::from_secs(30), linger: Duration::from_millis(500) };
 /// After `accept` failed for want of descriptors there is nothing to do but wait for some to be closed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 const BACKLOG: i32 = 1024;
@@ -109,6 +110,16 @@ enum Stage {
     Cutting,
 }
 
+/// What is waited for at the end.
+#[derive(Debug, Clone, Copy)]
+struct Patience {
+    /// For requests under way.
+    drain: Duration,
+    /// For a next request on an idle connection. One that crosses the closing of its connection is lost, and its client cannot
+    /// know whether it was begun; whoever calls within this time is answered and told to close.
+    linger: Duration,
+}
+
 /// Serves until `stop` resolves, then lets the requests under way finish for up to 30 seconds and cuts the others. When it
 /// returns, no request is left.
 pub async fn serve<H, F>(listeners: Vec<Listener>, handle: H, stop: impl Future<Output = ()>)
@@ -116,32 +127,37 @@ where
     H: Fn(Request<Incoming>, SocketAddr) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Answer> + Send + 'static,
 {
-    serve_and_drain(listeners, handle, stop, DRAIN).await;
+    serve_and_drain(listeners, handle, stop, PATIENCE).await;
 }
 
-async fn serve_and_drain<H, F>(listeners: Vec<Listener>, handle: H, stop: impl Future<Output = ()>, drain: Duration)
+async fn serve_and_drain<H, F>(listeners: Vec<Listener>, handle: H, stop: impl Future<Output = ()>, patience: Patience)
 where
     H: Fn(Request<Incoming>, SocketAddr) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Answer> + Send + 'static,
 {
     // Every connection holds a receiver: `closed` resolves when the last one is gone.
     let (stopping, watch) = watch::channel(Stage::Serving);
-    let accepting: Vec<_> =
-        listeners.into_iter().map(|listener| tokio::spawn(accept(listener, handle.clone(), watch.clone()))).collect();
+    let accepting: Vec<_> = listeners
+        .into_iter()
+        .map(|listener| tokio::spawn(accept(listener, handle.clone(), watch.clone(), patience.linger)))
+        .collect();
     drop(watch);
     stop.await;
     for task in accepting {
         task.abort();
     }
     stopping.send_replace(Stage::Draining);
-    if tokio::time::timeout(drain, stopping.closed()).await.is_err() {
-        tracing::warn!(seconds = drain.as_secs(), "connections were still busy at the end of the drain and are cut");
+    if tokio::time::timeout(patience.drain, stopping.closed()).await.is_err() {
+        tracing::warn!(
+            seconds = patience.drain.as_secs(),
+            "connections were still busy at the end of the drain and are cut"
+        );
         stopping.send_replace(Stage::Cutting);
         stopping.closed().await;
     }
 }
 
-async fn accept<H, F>(listener: Listener, handle: H, stopping: watch::Receiver<Stage>)
+async fn accept<H, F>(listener: Listener, handle: H, stopping: watch::Receiver<Stage>, linger: Duration)
 where
     H: Fn(Request<Incoming>, SocketAddr) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Answer> + Send + 'static,
@@ -149,7 +165,7 @@ where
     loop {
         match listener.inner.accept().await {
             Ok((stream, peer)) => {
-                tokio::spawn(serve_connection(stream, peer, handle.clone(), stopping.clone()));
+                tokio::spawn(serve_connection(stream, peer, handle.clone(), stopping.clone(), linger));
             }
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection");
@@ -159,16 +175,30 @@ where
     }
 }
 
-async fn serve_connection<H, F>(stream: TcpStream, peer: SocketAddr, handle: H, mut stopping: watch::Receiver<Stage>)
-where
+async fn serve_connection<H, F>(
+    stream: TcpStream,
+    peer: SocketAddr,
+    handle: H,
+    mut stopping: watch::Receiver<Stage>,
+    linger: Duration,
+) where
     H: Fn(Request<Incoming>, SocketAddr) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Answer> + Send + 'static,
 {
     // Without it a small chunk of a stream waits for the acknowledgement of the one before.
     let _harmless = stream.set_nodelay(true);
+    let draining = stopping.clone();
     let service = service_fn(move |request| {
-        let answering = handle(request, peer);
-        async move { Ok::<_, Infallible>(answering.await) }
+        // A tunnel has its connection to itself.
+        let is_tunnel = request.method() == Method::CONNECT;
+        let (answering, draining) = (handle(request, peer), draining.clone());
+        async move {
+            let mut answer = answering.await;
+            if *draining.borrow() >= Stage::Draining && !is_tunnel {
+                answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok::<_, Infallible>(answer)
+        }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -180,16 +210,28 @@ where
     let result = tokio::select! {
         result = connection.as_mut() => result,
         () = reached(&mut stopping, Stage::Draining) => {
-            connection.as_mut().graceful_shutdown();
             tokio::select! {
+                // What has come by now is served, however late this task is.
+                biased;
                 result = connection.as_mut() => result,
-                () = reached(&mut stopping, Stage::Cutting) => return,
+                () = lingered(&mut stopping, linger) => {
+                    connection.as_mut().graceful_shutdown();
+                    tokio::select! {
+                        result = connection.as_mut() => result,
+                        () = reached(&mut stopping, Stage::Cutting) => return,
+                    }
+                }
             }
         }
     };
     if let Err(error) = result {
         tracing::debug!(%peer, %error, "connection ended");
     }
+}
+
+async fn lingered(stopping: &mut watch::Receiver<Stage>, linger: Duration) {
+    // A drain that is shorter than this ends it.
+    let _either = tokio::time::timeout(linger, reached(stopping, Stage::Cutting)).await;
 }
 
 async fn reached(stopping: &mut watch::Receiver<Stage>, stage: Stage) {
@@ -234,12 +276,45 @@ mod tests {
             }
         };
         let stopping = async move { stopped.notified().await };
-        let serving = tokio::spawn(serve_and_drain(vec![listener], handle, stopping, Duration::from_millis(50)));
+        let patience = Patience { drain: Duration::from_millis(50), linger: Duration::ZERO };
+        let serving = tokio::spawn(serve_and_drain(vec![listener], handle, stopping, patience));
         client.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
         arrived.notified().await;
         stop.notify_one();
         tokio::time::timeout(Duration::from_secs(10), serving).await.unwrap().unwrap();
         assert!(dropped.load(Ordering::SeqCst), "its row would come after the ledger was closed");
         assert!(matches!(client.read(&mut [0; 8]).await, Ok(0) | Err(_)));
+    }
+
+    #[tokio::test]
+    async fn a_request_that_crosses_the_end_is_answered_and_told_to_close() {
+        let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = listener.address();
+        let mut client = TcpStream::connect(address).await.unwrap();
+        let handle = |_, _| async {
+            Response::new(http_body_util::Full::from("hi").map_err(|never| match never {}).boxed_unsync())
+        };
+        let stop = Arc::new(Notify::new());
+        let stopped = Arc::clone(&stop);
+        let stopping = async move { stopped.notified().await };
+        let an_hour = Duration::from_secs(3600);
+        let patience = Patience { drain: an_hour, linger: an_hour };
+        let serving = tokio::spawn(serve_and_drain(vec![listener], handle, stopping, patience));
+        let mut answer = Vec::new();
+        client.write_all(b"GET /1 HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+        while !answer.ends_with(b"hi") {
+            client.read_buf(&mut answer).await.unwrap();
+        }
+        assert!(!String::from_utf8_lossy(&answer).contains("connection: close"));
+        stop.notify_one();
+        while TcpStream::connect(address).await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+        client.write_all(b"GET /2 HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+        answer.clear();
+        client.read_to_end(&mut answer).await.unwrap();
+        let answer = String::from_utf8_lossy(&answer);
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("connection: close"), "{answer}");
+        tokio::time::timeout(Duration::from_secs(10), serving).await.unwrap().unwrap();
     }
 }

@@ -64,8 +64,8 @@ struct ShowArgs {
     #[command(flatten)]
     host: HostArgs,
     /// The gateway: http://host:port
-    #[arg(long, env = "FLEETGATE_GATEWAY", value_name = "URL")]
-    gateway: Option<GatewayUrl>,
+    #[arg(long, env = "FLEETGATE_GATEWAY", value_name = "URL", value_delimiter = ',')]
+    gateway: Vec<GatewayUrl>,
     /// One JSON object a line
     #[arg(long)]
     json: bool,
@@ -76,8 +76,8 @@ struct RotateArgs {
     #[command(flatten)]
     one: OneArgs,
     /// The gateway: http://host:port
-    #[arg(long, env = "FLEETGATE_GATEWAY", value_name = "URL")]
-    gateway: Option<GatewayUrl>,
+    #[arg(long, env = "FLEETGATE_GATEWAY", value_name = "URL", value_delimiter = ',')]
+    gateway: Vec<GatewayUrl>,
     /// How long the old key stays good, for whoever still uses it
     #[arg(long, value_name = "TIME", default_value = "10m")]
     grace: String,

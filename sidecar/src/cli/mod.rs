@@ -9,6 +9,7 @@ mod logs;
 mod reprice;
 mod sidecar;
 mod spend;
+mod status;
 mod table;
 mod wait;
 mod whoami;
@@ -60,6 +61,8 @@ enum Command {
     Key(key::KeyArgs),
     /// Find out why calls do not arrive
     Doctor(doctor::DoctorArgs),
+    /// Show what the sidecar does, and what the gateway says of this host's key
+    Status(status::StatusArgs),
     /// Make and list virtual keys, and invite machines
     Keys(keys::KeysArgs),
     /// Show rows of the ledger
@@ -71,9 +74,9 @@ enum Command {
 /// The gateway and who may administer it.
 #[derive(Debug, Args)]
 struct AdminArgs {
-    /// The gateway: http://host:port
-    #[arg(long, env = "FLEETGATE_GATEWAY", value_name = "URL")]
-    gateway: Option<GatewayUrl>,
+    /// The gateway: http://host:port; of several, the first is asked
+    #[arg(long, env = "FLEETGATE_GATEWAY", value_name = "URL", value_delimiter = ',')]
+    gateway: Vec<GatewayUrl>,
     /// The admin credential; better in the environment, where `ps` does not show it
     #[arg(long, env = "FLEETGATE_ADMIN_KEY", hide_env_values = true, value_name = "KEY")]
     key: Option<SecretString>,
@@ -87,13 +90,19 @@ impl AdminArgs {
 }
 
 /// The gateway that was named, else the one at which this machine enrolled.
-fn gateway_or_enrolled(named: Option<GatewayUrl>) -> Result<GatewayUrl, CliError> {
-    if let Some(named) = named {
+fn gateway_or_enrolled(named: Vec<GatewayUrl>) -> Result<GatewayUrl, CliError> {
+    gateways_or_enrolled(named)?.into_iter().next().ok_or(CliError::NoGateway)
+}
+
+fn gateways_or_enrolled(named: Vec<GatewayUrl>) -> Result<Vec<GatewayUrl>, CliError> {
+    if !named.is_empty() {
         return Ok(named);
     }
     let directory = places::config_directory().ok_or(CliError::NoGateway)?;
     let enrolled = Enrolment::read(&directory)?.gateway.ok_or(CliError::NoGateway)?;
-    enrolled.parse().map_err(|source| CliError::EnrolledGateway { file: Enrolment::path(&directory), source })
+    let url =
+        enrolled.parse().map_err(|source| CliError::EnrolledGateway { file: Enrolment::path(&directory), source })?;
+    Ok(vec![url])
 }
 
 /// Why a command failed, in one sentence.
@@ -139,6 +148,14 @@ pub enum CliError {
     /// `fleetgate doctor` could not look.
     #[error(transparent)]
     Doctor(#[from] DoctorError),
+    /// `fleetgate status` got no answer.
+    #[error("the sidecar at {url} does not say how it is: {why}. Is it running? `fleetgate sidecar` starts it")]
+    NoStatus {
+        /// The sidecar.
+        url: GatewayUrl,
+        /// Why.
+        why: String,
+    },
     /// A file that a new key shall go to.
     #[error("{path}: {source}")]
     KeyFile {
@@ -227,6 +244,7 @@ pub fn run(cli: Cli) -> Result<(), CliError> {
             Command::Wait(args) => wait::run(&args).await,
             Command::Enroll(args) => Box::pin(enroll::run(args)).await,
             Command::Key(args) => Box::pin(key::run(args)).await,
+            Command::Status(args) => status::run(&args).await,
             Command::Doctor(args) => doctor::run(args).await,
             Command::Keys(args) => Box::pin(keys::run(args)).await,
             Command::Logs(args) => logs::run(args).await,
@@ -238,10 +256,17 @@ pub fn run(cli: Cli) -> Result<(), CliError> {
     result
 }
 
-/// Logs go to standard error; `FLEETGATE_LOG` sets the level (`debug`, `info`, `warn`, `error`).
+/// Logs go to standard error; `FLEETGATE_LOG` sets the level (`debug`, `info`, `warn`, `error`), `FLEETGATE_LOG_FORMAT=json` writes one
+/// JSON object a line.
 fn start_log() {
     let level = std::env::var("FLEETGATE_LOG").ok().and_then(|text| text.parse().ok()).unwrap_or(LevelFilter::INFO);
-    tracing_subscriber::fmt().with_max_level(level).with_target(false).with_ansi(false).with_writer(io::stderr).init();
+    let log =
+        tracing_subscriber::fmt().with_max_level(level).with_target(false).with_ansi(false).with_writer(io::stderr);
+    if std::env::var("FLEETGATE_LOG_FORMAT").is_ok_and(|format| format == "json") {
+        log.json().flatten_event(true).init();
+    } else {
+        log.init();
+    }
 }
 
 /// Prints to standard output. Whoever closed it early (`| head`) has seen enough.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use clap::Args;
+use fleetgate_wire::header;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Method, StatusCode};
 use tokio::time::{Instant, sleep, timeout_at};
@@ -45,6 +46,9 @@ pub(super) async fn run(args: &WaitArgs) -> Result<(), CliError> {
 async fn is_ready(url: &GatewayUrl) -> Result<(), String> {
     let path = PathAndQuery::from_static("/__fleetgate/ready");
     match forward::ask(url, Method::GET, path, HeaderMap::new(), Bytes::new()).await {
+        Ok(answer) if !answer.headers.contains_key(header::SIDECAR) => {
+            Err("something other than a sidecar answers there".to_owned())
+        }
         Ok(answer) if answer.status == StatusCode::OK => Ok(()),
         Ok(answer) => {
             let body: serde_json::Value = serde_json::from_slice(&answer.body).unwrap_or_default();

@@ -38,8 +38,8 @@ pub(super) struct WhoamiArgs {
     #[command(flatten)]
     host: HostArgs,
     /// The gateway, only shown
-    #[arg(long, env = "FLEETGATE_GATEWAY", value_name = "URL")]
-    gateway: Option<GatewayUrl>,
+    #[arg(long, env = "FLEETGATE_GATEWAY", value_name = "URL", value_delimiter = ',')]
+    gateway: Vec<GatewayUrl>,
     /// As one JSON object
     #[arg(long)]
     json: bool,

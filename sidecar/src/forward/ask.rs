@@ -10,7 +10,7 @@ use hyper_util::rt::TokioIo;
 
 use super::dial::dial;
 use super::failure::Failure;
-use super::gateway::GatewayUrl;
+use super::url::GatewayUrl;
 
 /// A whole answer.
 #[derive(Debug)]

@@ -1,25 +1,17 @@
-//! One TCP connection to the gateway, within a time in which a person does not start to wonder.
+//! One TCP connection to a gateway, within a time in which a person does not start to wonder.
 
-use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::Uri;
-use hyper_util::rt::TokioIo;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpStream, lookup_host};
-use tokio::time::{Instant, sleep, timeout};
-use tower_service::Service;
+use tokio::time::{Instant, timeout};
 
-use super::gateway::GatewayUrl;
+use super::url::GatewayUrl;
 
-/// Everything together, name look-up and second attempt included: an answer must reach the client within three seconds.
+/// Everything together, name look-up included. The kernel repeats a lost SYN after one second, so this is two attempts.
 const LIMIT: Duration = Duration::from_millis(2500);
-/// Between two attempts at the same address: a gateway that is being restarted gets a moment.
-const PAUSE: Duration = Duration::from_millis(100);
 /// No more addresses of one name than this are tried.
 const MAX_ADDRESSES: usize = 4;
 /// A gateway that vanished without a word (a laptop that slept, a cable) is noticed after about 25 seconds.
@@ -57,16 +49,13 @@ impl From<io::Error> for DialError {
     }
 }
 
-/// Opens a connection. Only the set-up is tried twice; nothing has been sent yet.
+/// Opens a connection to the first address that takes one.
 ///
 /// # Errors
 /// The reason of the last attempt.
 pub(super) async fn dial(gateway: &GatewayUrl) -> Result<TcpStream, DialError> {
     let deadline = Instant::now() + LIMIT;
-    let mut addresses = resolve(gateway).await?;
-    if let [only] = addresses[..] {
-        addresses.push(only);
-    }
+    let addresses = resolve(gateway).await?;
     let mut problem = DialError::Timeout;
     for (done, address) in addresses.iter().enumerate() {
         let tries_left = u32::try_from(addresses.len() - done).unwrap_or(1);
@@ -75,9 +64,6 @@ pub(super) async fn dial(gateway: &GatewayUrl) -> Result<TcpStream, DialError> {
             Ok(Ok(stream)) => return tune(stream),
             Ok(Err(error)) => problem = error.into(),
             Err(_) => problem = DialError::Timeout,
-        }
-        if problem != DialError::Timeout && addresses.get(done + 1) == Some(address) {
-            sleep(PAUSE).await;
         }
     }
     Err(problem)
@@ -104,23 +90,4 @@ fn tune(stream: TcpStream) -> Result<TcpStream, DialError> {
     #[cfg(target_os = "linux")]
     socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED_LIMIT))?;
     Ok(stream)
-}
-
-/// [`dial`] as the pooled client wants it. It leads to the gateway whatever is asked: no proxy of the environment, no redirect.
-#[derive(Debug, Clone)]
-pub(super) struct Dialer(pub(super) GatewayUrl);
-
-impl Service<Uri> for Dialer {
-    type Response = TokioIo<TcpStream>;
-    type Error = DialError;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), DialError>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, _: Uri) -> Self::Future {
-        let gateway = self.0.clone();
-        Box::pin(async move { dial(&gateway).await.map(TokioIo::new) })
-    }
 }

@@ -7,7 +7,7 @@ use http::header::SERVER;
 use http::{HeaderMap, StatusCode};
 
 use super::dial::DialError;
-use super::gateway::GatewayUrl;
+use super::url::GatewayUrl;
 use crate::refusal::Refusal;
 
 /// Why the gateway's answer never came.
@@ -28,12 +28,9 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// Reads the pooled client's error.
-    pub(super) fn of_client(error: &hyper_util::client::legacy::Error) -> Self {
-        match error.source().and_then(|source| source.downcast_ref::<DialError>()) {
-            Some(dial) => Self::Dial(dial.clone()),
-            None => Self::Gone(root_cause(error)),
-        }
+    /// A connection that broke, with the innermost reason.
+    pub(super) fn gone(error: &dyn Error) -> Self {
+        Self::Gone(root_cause(error))
     }
 
     /// Whether these are the headers of a gateway's answer.

@@ -1,164 +1,179 @@
-//! The gateway as this host sees it: its address and the pooled connections to it.
+//! The gateways as this host sees them: in which order they are asked, and how long a call waits when all are away.
 
-use std::fmt;
-use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use fleetgate_wire::authority::{Authority as Destination, AuthorityError};
-use http::header::HOST;
-use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderValue, Request, Uri};
-use hyper_util::client::legacy::Client;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
-use tokio::time::timeout;
+use http::HeaderMap;
+use http::uri::PathAndQuery;
+use serde::Serialize;
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
 
-use super::api::Outgoing;
-use super::dial::Dialer;
+use super::api::Unforwarded;
+use super::ask::Answer;
+use super::dial::DialError;
+use super::endpoint::{Alive, Endpoint, Terms};
 use super::failure::Failure;
+use super::line::Line;
+use super::url::GatewayUrl;
+use crate::metrics::Metrics;
 
-const IDLE_LIMIT: Duration = Duration::from_secs(50);
-/// More calls at once than a host makes; fewer would mean a new connection for each call of a burst.
-const MAX_IDLE: usize = 256;
-const ALIVE_LIMIT: Duration = Duration::from_secs(1);
-
-/// `http://host:port`. The mesh encrypts; TLS to the gateway is not spoken.
-#[derive(Clone, PartialEq, Eq)]
-pub struct GatewayUrl(Authority);
-
-/// Why a text is no gateway URL.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum GatewayUrlError {
-    /// TLS.
-    #[error("https is not supported between sidecar and gateway: the mesh encrypts; write http://host:port")]
-    Https,
-    /// Some other form.
-    #[error("{0:?} is no gateway address; write http://host:port")]
-    Form(String),
-    /// A path, query or user name: the gateway's paths are its own.
-    #[error("{0:?} has more than a host and a port; write http://host:port")]
-    TooMuch(String),
-    /// The host or the port.
-    #[error(transparent)]
-    Authority(#[from] AuthorityError),
-}
-
-impl FromStr for GatewayUrl {
-    type Err = GatewayUrlError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let form = || GatewayUrlError::Form(text.to_owned());
-        if text.starts_with("https:") {
-            return Err(GatewayUrlError::Https);
-        }
-        let rest = text.strip_prefix("http://").ok_or_else(form)?;
-        let rest = rest.strip_suffix('/').unwrap_or(rest);
-        if rest.contains(['/', '?', '#', '@']) {
-            // A password in the address must not be repeated.
-            return Err(GatewayUrlError::TooMuch(rest.rsplit('@').next().unwrap_or_default().to_owned()));
-        }
-        let canonical = Destination::parse(rest)?.to_string();
-        canonical.parse().map(Self).map_err(|_| form())
-    }
-}
-
-impl GatewayUrl {
-    /// `host:port`.
-    #[must_use]
-    pub fn authority(&self) -> &str {
-        self.0.as_str()
-    }
-
-    /// A path on the gateway.
-    #[must_use]
-    pub fn uri(&self, path: PathAndQuery) -> Uri {
-        let mut parts = http::uri::Parts::default();
-        parts.scheme = Some(Scheme::HTTP);
-        parts.authority = Some(self.0.clone());
-        parts.path_and_query = Some(path);
-        // All three parts are there, which is the only condition.
-        Uri::from_parts(parts).unwrap_or_default()
-    }
-
-    pub(super) fn host_header(&self) -> HeaderValue {
-        HeaderValue::from_str(self.authority()).unwrap_or_else(|_| HeaderValue::from_static("gateway"))
-    }
-}
-
-impl fmt::Display for GatewayUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "http://{}", self.0)
-    }
-}
-
-impl fmt::Debug for GatewayUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{self}")
-    }
-}
-
-/// The gateway and the connections that are kept to it.
+/// The gateways, the preferred one first, and the connections that are kept to them.
 #[derive(Debug, Clone)]
 pub struct Gateway {
-    pub(super) url: GatewayUrl,
-    pub(super) client: Client<Dialer, Outgoing>,
+    endpoints: Vec<Arc<Endpoint>>,
+    patience: Duration,
+    risen: Arc<watch::Sender<()>>,
+    pub(super) metrics: Arc<Metrics>,
+}
+
+/// What is known of one gateway.
+#[derive(Debug, Clone, Serialize)]
+pub struct GatewayState {
+    /// Its address.
+    pub url: String,
+    /// Whether the next call goes there.
+    pub is_in_use: bool,
+    /// `up`, or `away` since the last attempt failed. Before the first attempt it counts as up.
+    pub state: &'static str,
+    /// Why it is away.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+    /// For how long it has been away.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub away_seconds: Option<u64>,
+    /// Connections that wait for the next call.
+    pub idle_connections: usize,
+    /// Connections that were asked for.
+    pub dials: u64,
+    /// Those that did not come about.
+    pub failed_dials: u64,
 }
 
 impl Gateway {
-    /// Dials nothing yet: a sidecar starts before its network does.
+    /// Dials nothing yet: a sidecar starts before its network does. `urls` are in the order of preference, and not empty; a call waits
+    /// for `patience` at most, counted from the moment when the last gateway went away.
     #[must_use]
-    pub fn new(url: GatewayUrl) -> Self {
-        let client = Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE_LIMIT)
-            .pool_max_idle_per_host(MAX_IDLE)
-            .build(Dialer(url.clone()));
-        Self { url, client }
+    pub fn new(urls: &[GatewayUrl], patience: Duration, metrics: Arc<Metrics>) -> Self {
+        let risen = Arc::new(watch::Sender::new(()));
+        let terms = Terms { patience, is_only_one: urls.len() == 1 };
+        let endpoints = urls.iter().map(|url| Endpoint::new(url.clone(), terms, Arc::clone(&risen))).collect();
+        Self { endpoints, patience, risen, metrics }
     }
 
-    /// Its address.
+    /// The address of the gateway that the next call goes to.
     #[must_use]
     pub fn url(&self) -> &GatewayUrl {
-        &self.url
+        &self.preferred().url
     }
 
-    /// Whether a gateway answers there within a second.
+    /// All addresses, in the order of preference.
+    pub fn urls(&self) -> impl Iterator<Item = &GatewayUrl> {
+        self.endpoints.iter().map(|endpoint| &endpoint.url)
+    }
+
+    /// What is known of each.
+    #[must_use]
+    pub fn states(&self) -> Vec<GatewayState> {
+        let in_use = Arc::as_ptr(self.preferred());
+        let describe = |endpoint: &Arc<Endpoint>| {
+            let absence = endpoint.absence();
+            GatewayState {
+                url: endpoint.url.to_string(),
+                is_in_use: Arc::as_ptr(endpoint) == in_use,
+                state: if absence.is_some() { "away" } else { "up" },
+                why: absence.as_ref().map(|absence| absence.why.refusal(&endpoint.url).message),
+                away_seconds: absence.map(|absence| absence.since.elapsed().as_secs()),
+                idle_connections: endpoint.idle(),
+                dials: endpoint.dials.load(Relaxed),
+                failed_dials: endpoint.failed_dials.load(Relaxed),
+            }
+        };
+        self.endpoints.iter().map(describe).collect()
+    }
+
+    /// Asks each, all at once, whether it answers within a second.
+    pub async fn check_each(&self) -> Vec<Result<Alive, Failure>> {
+        futures_util::future::join_all(self.endpoints.iter().map(Endpoint::check_alive)).await
+    }
+
+    /// Whether a gateway answers within a second.
     ///
     /// # Errors
-    /// What is wrong instead.
-    pub async fn check_alive(&self) -> Result<(), Failure> {
-        let mut request = Request::new(Outgoing::default());
-        *request.uri_mut() = self.url.uri(PathAndQuery::from_static("/health/liveliness"));
-        request.headers_mut().insert(HOST, self.url.host_header());
-        let response = timeout(ALIVE_LIMIT, self.client.request(request))
-            .await
-            .map_err(|_| Failure::Dial(super::DialError::Timeout))?
-            .map_err(|error| Failure::of_client(&error))?;
-        Failure::check_marker(response.headers())?;
-        if response.status().is_success() {
+    /// What is wrong with the first.
+    pub async fn check_alive(&self) -> Result<(), Unforwarded> {
+        let mut outcomes = self.check_each().await;
+        if outcomes.iter().any(Result::is_ok) {
             return Ok(());
         }
-        Err(Failure::Unwell(response.status()))
+        let failure = outcomes.swap_remove(0).err().unwrap_or(Failure::Silent);
+        Err(Unforwarded { failure, at: self.endpoints[0].url.clone(), body: None })
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+    /// Asks the gateway in use, without waiting for one.
+    ///
+    /// # Errors
+    /// When it cannot be reached or something else answers.
+    pub async fn ask(&self, path: &PathAndQuery, headers: &HeaderMap) -> Result<Answer, Failure> {
+        self.preferred().ask(path, headers).await
+    }
 
-    #[test]
-    fn only_a_plain_address_is_a_gateway() {
-        for (text, authority) in [
-            ("http://100.64.0.1:4000", "100.64.0.1:4000"),
-            ("http://Box.tail.ts.net:4000/", "box.tail.ts.net:4000"),
-            ("http://[fd7a:115c:a1e0::1]:4000", "[fd7a:115c:a1e0::1]:4000"),
-        ] {
-            assert_eq!(text.parse::<GatewayUrl>().unwrap().authority(), authority);
+    fn preferred(&self) -> &Arc<Endpoint> {
+        // There is a first one: the command line demands it.
+        self.endpoints.iter().find(|endpoint| endpoint.is_up()).unwrap_or(&self.endpoints[0])
+    }
+
+    /// A connection for one call: a kept one or a new one.
+    pub(super) async fn line(&self) -> Result<Line, Unforwarded> {
+        if let Some(line) = self.preferred().take_idle() {
+            return Ok(line);
         }
-        for bad in ["", "box:4000", "http://box", "http://box:4000/v1", "http://:4000", "https://box:4000", "ftp://b:1"]
-        {
-            assert!(bad.parse::<GatewayUrl>().is_err(), "{bad}");
+        let (endpoint, stream) = self.dial().await?;
+        let line = endpoint.line_over(stream).await;
+        line.map_err(|failure| Unforwarded { failure, at: endpoint.url.clone(), body: None })
+    }
+
+    /// A new connection to the first gateway that takes one. Nothing has been sent, so this may go from one to the next, and
+    /// wait until one is there: a restart is not the clients' business.
+    pub(super) async fn dial(&self) -> Result<(Arc<Endpoint>, TcpStream), Unforwarded> {
+        let began = Instant::now();
+        let mut risen = self.risen.subscribe();
+        let mut has_waited = false;
+        loop {
+            risen.mark_unchanged();
+            let (up, away): (Vec<_>, Vec<_>) = self.endpoints.iter().partition(|endpoint| endpoint.is_up());
+            for endpoint in up.into_iter().chain(away) {
+                match endpoint.dial().await {
+                    Ok(stream) => return Ok((Arc::clone(endpoint), stream)),
+                    Err(problem) => endpoint.mark_away(&Failure::Dial(problem)),
+                }
+            }
+            let deadline = self.deadline(began);
+            if deadline <= Instant::now() {
+                return Err(self.unreached());
+            }
+            if !has_waited {
+                has_waited = true;
+                self.metrics.waits.add(1);
+            }
+            let Ok(Ok(())) = timeout_at(deadline, risen.changed()).await else {
+                return Err(self.unreached());
+            };
         }
-        let error = "http://me:secret@box:4000".parse::<GatewayUrl>().unwrap_err();
-        assert!(!error.to_string().contains("secret"), "{error}");
+    }
+
+    /// Until when a call that began then waits. Once calls have waited in vain for that long, no other waits at all: the gateway is
+    /// not being restarted, it is gone.
+    fn deadline(&self, began: Instant) -> Instant {
+        let newest = self.endpoints.iter().filter_map(|endpoint| endpoint.absence()).map(|absence| absence.since).max();
+        newest.map_or(began, |since| since.min(began)) + self.patience
+    }
+
+    fn unreached(&self) -> Unforwarded {
+        let first = &self.endpoints[0];
+        let failure = first.absence().map_or(Failure::Dial(DialError::Timeout), |absence| absence.why);
+        Unforwarded { failure, at: first.url.clone(), body: None }
     }
 }

@@ -17,16 +17,25 @@ use tokio::time::timeout;
 const DRAIN_LIMIT: usize = 32 * 1024 * 1024;
 const DRAIN_TIME: Duration = Duration::from_secs(1);
 
-/// The body as it is handed to the client.
+/// The body as it is handed to a connection.
 #[derive(Debug)]
 pub(super) struct LentBody<B> {
     body: Option<B>,
+    is_whole: bool,
     lender: Lender<B>,
 }
 
 /// Where an unfinished body comes back to.
 #[derive(Debug)]
-pub(super) struct Lender<B>(Arc<Mutex<Option<B>>>);
+pub(super) struct Lender<B>(Arc<Mutex<Option<Returned<B>>>>);
+
+/// A body that came back.
+#[derive(Debug)]
+pub(super) struct Returned<B> {
+    pub(super) body: B,
+    /// Nothing of it was taken.
+    pub(super) is_whole: bool,
+}
 
 impl<B> Clone for Lender<B> {
     fn clone(&self) -> Self {
@@ -37,18 +46,19 @@ impl<B> Clone for Lender<B> {
 impl<B> Lender<B> {
     pub(super) fn lend(body: B) -> (LentBody<B>, Self) {
         let lender = Self(Arc::new(Mutex::new(None)));
-        (LentBody { body: Some(body), lender: lender.clone() }, lender)
+        (LentBody { body: Some(body), is_whole: true, lender: lender.clone() }, lender)
     }
 
     /// The body, if it is back.
-    pub(super) fn returned(&self) -> Option<B> {
+    pub(super) fn returned(&self) -> Option<Returned<B>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 
 impl<B> Drop for LentBody<B> {
     fn drop(&mut self) {
-        *self.lender.0.lock().unwrap_or_else(PoisonError::into_inner) = self.body.take();
+        let returned = self.body.take().map(|body| Returned { body, is_whole: self.is_whole });
+        *self.lender.0.lock().unwrap_or_else(PoisonError::into_inner) = returned;
     }
 }
 
@@ -57,10 +67,12 @@ impl<B: Body<Data = Bytes> + Unpin> Body for LentBody<B> {
     type Error = B::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        match &mut self.body {
-            Some(body) => Pin::new(body).poll_frame(context),
-            None => Poll::Ready(None),
+        let Some(body) = &mut self.body else { return Poll::Ready(None) };
+        let polled = Pin::new(body).poll_frame(context);
+        if polled.is_ready() {
+            self.is_whole = false;
         }
+        polled
     }
 
     fn is_end_stream(&self) -> bool {

@@ -1,5 +1,6 @@
 //! A client's `CONNECT`, chained to the gateway's.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,16 +10,17 @@ use fleetgate_wire::tunnel::{TunnelLimits, TunnelReport, relay};
 use http::header::HOST;
 use http::{HeaderMap, HeaderValue, Method, Request, Response};
 use http_body_util::Empty;
-use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::RelayedBody;
-use super::dial::dial;
+use super::answer_body::AnswerBody;
+use super::api::Unforwarded;
 use super::failure::Failure;
 use super::gateway::Gateway;
+use crate::metrics::{Entered, Metrics};
 
 /// The gateway resolves and dials before it answers; longer than it may take for that.
 const ANSWER_LIMIT: Duration = Duration::from_secs(30);
@@ -27,9 +29,17 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub enum TunnelAnswer {
     /// The way is open.
-    Open(Upgraded),
+    Open(OpenTunnel),
     /// It refused; its answer is the client's.
-    Refused(Box<Response<RelayedBody>>),
+    Refused(Box<Response<AnswerBody>>),
+}
+
+/// The gateway's end of a tunnel; it counts as open as long as it exists.
+#[derive(Debug)]
+pub struct OpenTunnel {
+    gateway: Upgraded,
+    metrics: Arc<Metrics>,
+    _counted: Entered,
 }
 
 impl Gateway {
@@ -37,9 +47,21 @@ impl Gateway {
     ///
     /// # Errors
     /// When the gateway cannot be reached or something else answers.
-    pub async fn connect(&self, to: &Authority, headers: HeaderMap) -> Result<TunnelAnswer, Failure> {
-        let stream = dial(&self.url).await.map_err(Failure::Dial)?;
-        let gone = |error: hyper::Error| Failure::Gone(error.to_string());
+    pub async fn connect(&self, to: &Authority, headers: HeaderMap) -> Result<TunnelAnswer, Unforwarded> {
+        let counted = self.metrics.tunnels.enter();
+        let (endpoint, stream) = self.dial().await?;
+        let answer = self.ask_for_tunnel(stream, to, headers, counted).await;
+        answer.map_err(|failure| Unforwarded { failure, at: endpoint.url.clone(), body: None })
+    }
+
+    async fn ask_for_tunnel(
+        &self,
+        stream: TcpStream,
+        to: &Authority,
+        headers: HeaderMap,
+        counted: Entered,
+    ) -> Result<TunnelAnswer, Failure> {
+        let gone = |error: hyper::Error| Failure::gone(&error);
         let (mut sender, connection) =
             http1::Builder::new().handshake::<_, Empty<Bytes>>(TokioIo::new(stream)).await.map_err(gone)?;
         tokio::spawn(connection.with_upgrades());
@@ -49,9 +71,17 @@ impl Gateway {
         let response = answer.map_err(|_| Failure::Silent)?.map_err(gone)?;
         Failure::check_marker(response.headers())?;
         if response.status().is_success() {
-            return Ok(TunnelAnswer::Open(hyper::upgrade::on(response).await.map_err(gone)?));
+            let gateway = hyper::upgrade::on(response).await.map_err(gone)?;
+            return Ok(TunnelAnswer::Open(OpenTunnel {
+                gateway,
+                metrics: Arc::clone(&self.metrics),
+                _counted: counted,
+            }));
         }
-        Ok(TunnelAnswer::Refused(Box::new(relayed(response))))
+        let (mut parts, body) = response.into_parts();
+        header::strip_hop_by_hop(&mut parts.headers);
+        let body = AnswerBody::new(body, None, Arc::clone(&self.metrics), None);
+        Ok(TunnelAnswer::Refused(Box::new(Response::from_parts(parts, body))))
     }
 }
 
@@ -65,13 +95,11 @@ fn connect_request(to: &Authority, headers: HeaderMap) -> Option<Request<Empty<B
     Some(request)
 }
 
-fn relayed(response: Response<Incoming>) -> Response<RelayedBody> {
-    let (mut parts, body) = response.into_parts();
-    header::strip_hop_by_hop(&mut parts.headers);
-    Response::from_parts(parts, RelayedBody::new(body))
-}
-
 /// Joins both ends. Each end's bytes that came along with its head are still in it and go first.
-pub(crate) async fn join(client: Upgraded, gateway: Upgraded) -> TunnelReport {
-    relay(TokioIo::new(client), Bytes::new(), TokioIo::new(gateway), TunnelLimits::default()).await
+pub(crate) async fn join(client: Upgraded, tunnel: OpenTunnel) -> TunnelReport {
+    let gateway = TokioIo::new(tunnel.gateway);
+    let report = relay(TokioIo::new(client), Bytes::new(), gateway, TunnelLimits::default()).await;
+    tunnel.metrics.tunnel_bytes_up.add(report.up);
+    tunnel.metrics.tunnel_bytes_down.add(report.down);
+    report
 }

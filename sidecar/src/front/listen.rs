@@ -24,7 +24,7 @@ pub enum ListenError {
     )]
     BeyondLoopback(SocketAddr),
     /// Somebody else has the port.
-    #[error("{address} is taken by {owner}")]
+    #[error("{address} is taken by {owner}; stop it, or choose another address with --listen")]
     Taken {
         /// The address.
         address: SocketAddr,

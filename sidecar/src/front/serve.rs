@@ -14,15 +14,13 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
 use super::in_flight::InFlight;
 use super::listen::Listeners;
 use super::service::Front;
 use crate::local::Sidecar;
 
-/// How long calls and tunnels may go on after the end was asked for.
-const DRAIN_LIMIT: Duration = Duration::from_secs(10);
 /// hyper counts the silence between two requests too, so this is also how long an idle client connection lives: longer than
 /// any client's own pool keeps one (Go: 90 s), else calls would run into connections that are just being closed.
 const HEAD_LIMIT: Duration = Duration::from_secs(120);
@@ -31,21 +29,32 @@ const MAX_HEADERS: usize = 256;
 /// Out of file descriptors: a moment later some are free again.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Serves until `stop` resolves and then for as long as open calls need, at most ten seconds.
-pub async fn serve(listeners: Listeners, sidecar: Arc<Sidecar>, stop: impl Future<Output = ()>) {
+/// Serves until `stop` resolves and then for as long as open calls need, at most until the future resolves that `cut` makes of
+/// what `stop` gave.
+pub async fn serve<S, Cut: Future<Output = ()>>(
+    listeners: Listeners,
+    sidecar: Arc<Sidecar>,
+    stop: impl Future<Output = S>,
+    cut: impl FnOnce(S) -> Cut,
+) {
     let stopping = watch::Sender::new(false);
     let front = Front { sidecar: Arc::clone(&sidecar), in_flight: InFlight::new() };
     let in_flight = front.in_flight.clone();
 
     let accepting = join_all(listeners.sockets.into_iter().map(|socket| accept(socket, front.clone(), &stopping)));
-    tokio::select! {
-        _ = accepting => {}
-        () = sidecar.keys.watch() => {}
-        () = stop => {}
-    }
+    // Listening ends with this: what comes later is refused by the kernel.
+    let stopped = tokio::select! {
+        _ = accepting => return,
+        () = sidecar.keys.watch() => return,
+        stopped = stop => stopped,
+    };
     stopping.send_replace(true);
-    if timeout(DRAIN_LIMIT, in_flight.all_done()).await.is_err() {
-        tracing::warn!("some calls or tunnels did not end within {} s and are cut", DRAIN_LIMIT.as_secs());
+    tokio::select! {
+        () = in_flight.all_done() => {}
+        () = cut(stopped) => {
+            let (calls, tunnels) = (sidecar.metrics.calls.read().open, sidecar.metrics.tunnels.read().open);
+            tracing::warn!(calls, tunnels, "some calls or tunnels had not ended and are cut");
+        }
     }
 }
 
@@ -53,7 +62,7 @@ async fn accept(socket: TcpListener, front: Front, stopping: &watch::Sender<bool
     loop {
         match socket.accept().await {
             Ok((stream, _)) => {
-                let counted = front.in_flight.enter();
+                let counted = (front.in_flight.enter(), front.sidecar.metrics.connections.enter());
                 let connection = converse(stream, front.clone(), stopping.subscribe());
                 tokio::spawn(async move {
                     if let Err(error) = connection.await {

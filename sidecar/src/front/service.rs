@@ -15,12 +15,12 @@ use hyper::upgrade::OnUpgrade;
 use super::guard;
 use super::in_flight::InFlight;
 use super::target::{self, Target};
-use crate::forward::{self, TunnelAnswer};
+use crate::forward::{self, OpenTunnel, TunnelAnswer};
 use crate::inject;
 use crate::keystore::NoKey;
 use crate::local::{self, Sidecar};
 use crate::refusal::Refusal;
-use crate::respond::{self, ReplyBody};
+use crate::respond::{self, Refused, ReplyBody};
 
 /// What all connections of one listener share.
 #[derive(Debug, Clone)]
@@ -41,8 +41,13 @@ impl Front {
             }
         }
         let path = request.uri().path().to_owned();
-        match target {
-            Ok(Target::Local) => local::answer(&self.sidecar, &path).await,
+        let answer = match target {
+            Ok(Target::Local) => {
+                let mut answer = local::answer(&self.sidecar, &path).await;
+                // Who asks whether we are ready and hears that we are not is no refused call.
+                answer.extensions_mut().remove::<Refused>();
+                answer
+            }
             Ok(Target::Api) => self.call(request, &path).await,
             Ok(Target::Tunnel(to)) => {
                 self.tunnel(&mut request, &to).await.unwrap_or_else(|refusal| respond::refuse(&refusal, &path))
@@ -51,7 +56,11 @@ impl Front {
                 let waits = waits_for_continue(request.headers());
                 refuse_politely(&refusal, Some(request.into_body()), waits, &path).await
             }
+        };
+        if let Some(Refused(reason)) = answer.extensions().get() {
+            self.sidecar.metrics.error(reason);
         }
+        answer
     }
 
     async fn call(&self, mut request: Request<Incoming>, path: &str) -> Response<ReplyBody> {
@@ -67,7 +76,7 @@ impl Front {
                 response.map(Either::Right)
             }
             Err(unforwarded) => {
-                let refusal = unforwarded.failure.refusal(self.sidecar.gateway.url());
+                let refusal = unforwarded.refusal();
                 tracing::warn!(reason = refusal.reason, path, "{}", refusal.message);
                 refuse_politely(&refusal, unforwarded.body, waits, path).await
             }
@@ -76,8 +85,8 @@ impl Front {
 
     async fn tunnel(&self, request: &mut Request<Incoming>, to: &Authority) -> Result<Response<ReplyBody>, Refusal> {
         let headers = inject::tunnel(request.headers(), &self.sidecar.keys.current()).map_err(|p| no_key(&p))?;
-        let answer = self.sidecar.gateway.connect(to, headers).await.map_err(|failure| {
-            let refusal = failure.refusal(self.sidecar.gateway.url());
+        let answer = self.sidecar.gateway.connect(to, headers).await.map_err(|unforwarded| {
+            let refusal = unforwarded.refusal();
             tracing::warn!(reason = refusal.reason, %to, "{}", refusal.message);
             refusal
         })?;
@@ -100,7 +109,7 @@ impl Front {
         }
     }
 
-    fn relay(&self, client: OnUpgrade, gateway: hyper::upgrade::Upgraded, to: Authority) {
+    fn relay(&self, client: OnUpgrade, gateway: OpenTunnel, to: Authority) {
         let counted = self.in_flight.enter();
         tokio::spawn(async move {
             match client.await {

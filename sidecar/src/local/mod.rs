@@ -1,10 +1,13 @@
 //! `/__fleetgate/*`: what the sidecar says about itself. Never forwarded, never a secret.
 
+mod page;
+mod status;
 mod whoami;
 
 use std::sync::Arc;
 
-use http::{Response, StatusCode};
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, Response, StatusCode};
 use serde_json::json;
 
 pub use whoami::{Verdict, WhoAmI};
@@ -13,6 +16,7 @@ use crate::VERSION;
 use crate::forward::Gateway;
 use crate::identity::Identity;
 use crate::keystore::KeyStore;
+use crate::metrics::{self, Metrics};
 use crate::refusal::Refusal;
 use crate::respond::{self, ReplyBody};
 
@@ -28,6 +32,8 @@ pub struct Sidecar {
     pub keys: Arc<KeyStore>,
     /// Where calls go.
     pub gateway: Gateway,
+    /// What was done so far.
+    pub metrics: Arc<Metrics>,
 }
 
 /// Answers a path behind [`PREFIX`].
@@ -36,6 +42,12 @@ pub async fn answer(sidecar: &Sidecar, path: &str) -> Response<ReplyBody> {
         Some("health") => respond::json(StatusCode::OK, json!({"status": "ok", "version": VERSION}).to_string()),
         Some("version") => respond::json(StatusCode::OK, json!({"version": VERSION}).to_string()),
         Some("ready") => ready(sidecar).await.unwrap_or_else(|refusal| respond::refuse(&refusal, path)),
+        Some("status") => respond::json(StatusCode::OK, status::describe(sidecar).await.to_string()),
+        Some("metrics") => {
+            let mut answer = respond::json(StatusCode::OK, page::render(sidecar));
+            answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(metrics::CONTENT_TYPE));
+            answer
+        }
         Some("whoami") => {
             let keys = sidecar.keys.current();
             let whoami =
@@ -43,7 +55,7 @@ pub async fn answer(sidecar: &Sidecar, path: &str) -> Response<ReplyBody> {
             respond::json(StatusCode::OK, whoami.to_json())
         }
         _ => {
-            let message = format!("the sidecar answers {PREFIX}health, ready, whoami and version");
+            let message = format!("the sidecar answers {PREFIX}health, ready, whoami, version, status and metrics");
             respond::refuse(&Refusal::new(StatusCode::NOT_FOUND, "unknown_path", message), path)
         }
     }
@@ -54,8 +66,8 @@ async fn ready(sidecar: &Sidecar) -> Result<Response<ReplyBody>, Refusal> {
     let unavailable = |reason, message: String| Refusal::new(StatusCode::SERVICE_UNAVAILABLE, reason, message);
     let keys = sidecar.keys.current();
     keys.credential(None).map_err(|problem| unavailable("no_key", problem.to_string()))?;
-    sidecar.gateway.check_alive().await.map_err(|failure| {
-        let refusal = failure.refusal(sidecar.gateway.url());
+    sidecar.gateway.check_alive().await.map_err(|unreached| {
+        let refusal = unreached.refusal();
         unavailable(refusal.reason, refusal.message)
     })?;
     Ok(respond::json(StatusCode::OK, json!({"status": "ready", "host": keys.label}).to_string()))

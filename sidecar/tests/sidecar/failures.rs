@@ -1,5 +1,6 @@
 //! The gateway is away, dies, or is something else.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::world::{FakeGateway, MARK, World, header, status};
@@ -84,8 +85,8 @@ async fn two_sidecars_in_a_row_are_a_loop() {
 #[tokio::test]
 async fn a_name_without_an_address_is_a_dns_matter() {
     let gateway: fleetgate_sidecar::forward::GatewayUrl = "http://gateway.invalid:4000".parse().unwrap();
-    let refused = fleetgate_sidecar::forward::Gateway::new(gateway.clone()).check_alive().await.unwrap_err();
-    assert_eq!(refused.refusal(&gateway).reason, "gateway_dns");
+    let gateway = fleetgate_sidecar::forward::Gateway::new(&[gateway], Duration::ZERO, Arc::default());
+    assert_eq!(gateway.check_alive().await.unwrap_err().refusal().reason, "gateway_dns");
 }
 
 /// A full backlog drops connection attempts as a firewall does.

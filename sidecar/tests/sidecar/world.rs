@@ -11,6 +11,7 @@ use std::time::Duration;
 use fleetgate_sidecar::forward::Gateway;
 use fleetgate_sidecar::keystore::KeyStore;
 use fleetgate_sidecar::local::Sidecar;
+use fleetgate_sidecar::metrics::Metrics;
 use fleetgate_sidecar::{front, identity};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -23,6 +24,9 @@ pub(crate) const HOST_KEY: &str = "sk-canary-host-0123456789";
 /// What every gateway's answer bears.
 pub(crate) const MARK: &str = "x-fleetgate-gateway: 0.1.0\r\n";
 const HOSTS: &str = "[[host]]\nmatch = ['mac']\nkey = 'file:mac.key'\n";
+/// How long calls wait for a gateway that is away, and those under way for their end.
+const PATIENCE: Duration = Duration::from_millis(200);
+const DRAIN: Duration = Duration::from_secs(10);
 
 /// No test waits longer than this for anything.
 pub(crate) async fn soon<T>(what: impl Future<Output = T>) -> T {
@@ -50,12 +54,11 @@ impl World {
         let keys = Arc::new(keys);
         let listeners = front::bind(&["127.0.0.1:0".parse().unwrap()], false).await.unwrap();
         let address = listeners.addresses[0];
-        let gateway = Gateway::new(format!("http://{gateway}").parse().unwrap());
-        let sidecar = Arc::new(Sidecar { identity, keys: Arc::clone(&keys), gateway });
+        let (url, metrics) = (format!("http://{gateway}").parse().unwrap(), Arc::new(Metrics::default()));
+        let gateway = Gateway::new(&[url], PATIENCE, Arc::clone(&metrics));
+        let sidecar = Arc::new(Sidecar { identity, keys: Arc::clone(&keys), gateway, metrics });
         let (stop, stopped) = oneshot::channel::<()>();
-        tokio::spawn(front::serve(listeners, sidecar, async {
-            let _ = stopped.await;
-        }));
+        tokio::spawn(front::serve(listeners, sidecar, stopped, |_| tokio::time::sleep(DRAIN)));
         Self { address, keys, directory, stop: Some(stop) }
     }
 
