@@ -13,6 +13,7 @@ pub mod host;
 pub mod money;
 pub mod period;
 pub mod port_owner;
+pub mod provider_key;
 pub mod row;
 pub mod scope;
 pub mod spend;

@@ -7,6 +7,7 @@ use fleetgate_wire::authority::Authority;
 use fleetgate_wire::header::CREDENTIALS;
 use fleetgate_wire::host::HostLabel;
 use fleetgate_wire::period::Period;
+use fleetgate_wire::provider_key::{ProviderKeySighting, recognise};
 use fleetgate_wire::scope::Scope;
 use fleetgate_wire::virtual_key::{KeyHash, VirtualKey};
 use fleetgate_wire::workload::Workload;
@@ -32,6 +33,23 @@ pub(crate) fn scopes() -> Vec<Vec<u8>> {
 
 pub(crate) fn periods() -> Vec<Vec<u8>> {
     crate::texts(&["30s", "1mo", "12h", "monthly", "4294967296d", "0d"])
+}
+
+pub(crate) fn provider_keys() -> Vec<Vec<u8>> {
+    crate::texts(&[
+        "sk-ant-api03-k3Zp9QxW2mVb7RtYc4NfJ8sHdLgA5uEi6oTeKw1zBqXyM0vC",
+        "Bearer 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",
+        "9f3c7a1e5b8d20649a3c7f1e5b8d2064.k3Zp9QxW2mVb7RtY",
+        "openrouter:c930bf063c63c9da",
+    ])
+}
+
+/// What a program shows instead of a virtual key, and how a sidecar reports it.
+pub(crate) fn provider_key(bytes: &[u8]) {
+    reads_back(bytes, str::parse::<ProviderKeySighting>);
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let Some(found) = recognise(text) else { return };
+    assert_eq!(found.to_string().parse(), Ok(found), "what is reported is understood");
 }
 
 /// Where a tunnel leads.

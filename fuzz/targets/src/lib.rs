@@ -19,12 +19,13 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 9] = [
+pub const TARGETS: [Target; 10] = [
     Target { name: "sse", read: stream::split, seeds: stream::seeds },
     Target { name: "meter", read: stream::meter, seeds: stream::seeds },
     Target { name: "ask", read: request::ask, seeds: request::seeds },
     Target { name: "authority", read: identity::authority, seeds: identity::authorities },
     Target { name: "credentials", read: identity::credentials, seeds: identity::headers },
+    Target { name: "provider_key", read: identity::provider_key, seeds: identity::provider_keys },
     Target { name: "scope", read: identity::scope, seeds: identity::scopes },
     Target { name: "period", read: identity::period, seeds: identity::periods },
     Target { name: "journal", read: journal::scan, seeds: journal::seeds },
