@@ -6,6 +6,14 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 pub const HOST: HeaderName = HeaderName::from_static("x-fleetgate-host");
 /// What on that machine made the call.
 pub const WORKLOAD: HeaderName = HeaderName::from_static("x-fleetgate-workload");
+/// What the sidecar found at the other end of the connection: user, executable, unit or container, in one short text.
+pub const PROCESS: HeaderName = HeaderName::from_static("x-fleetgate-process");
+/// The operating system's user that the calling process belongs to.
+pub const OS_USER: HeaderName = HeaderName::from_static("x-fleetgate-user");
+/// `1` when the sidecar's host matched nothing and lives on the fallback key.
+pub const FALLBACK_KEY: HeaderName = HeaderName::from_static("x-fleetgate-fallback-key");
+/// `PROVIDER:FINGERPRINT` of a provider's key that the sidecar took out of the call.
+pub const SIGHTING: HeaderName = HeaderName::from_static("x-fleetgate-sighting");
 /// Set on every answer of a gateway, with its version: how a sidecar knows that it reached one.
 pub const GATEWAY: HeaderName = HeaderName::from_static("x-fleetgate-gateway");
 /// The ledger's identifier of the call.
