@@ -11,7 +11,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::whoami::HostArgs;
 use super::{CliError, print};
 use crate::forward::{Gateway, GatewayUrl};
-use crate::front::{self, Listeners};
+use crate::front::{self, AccessArgs, Listeners};
 use crate::keystore::KeyStore;
 use crate::local::Sidecar;
 use crate::{VERSION, identity, places};
@@ -29,6 +29,8 @@ pub(super) struct SidecarArgs {
     #[arg(long)]
     dangerously_listen_beyond_loopback: bool,
     #[command(flatten)]
+    access: AccessArgs,
+    #[command(flatten)]
     host: HostArgs,
 }
 
@@ -37,7 +39,7 @@ pub(super) async fn run(args: SidecarArgs) -> Result<(), CliError> {
     let mut signals = Signals::listen()?;
     let hosts_file: PathBuf = args.host.hosts_file()?;
     let identity = identity::find(args.host.label(), places::state_directory().as_deref()).await?;
-    let listeners = front::bind(&args.listen, args.dangerously_listen_beyond_loopback).await?;
+    let listeners = args.access.listen(&args.listen, args.dangerously_listen_beyond_loopback).await?;
     if leads_to_us(&url, &listeners) {
         return Err(CliError::OwnAddress(url));
     }

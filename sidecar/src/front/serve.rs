@@ -3,23 +3,25 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
-use super::in_flight::InFlight;
 use super::listen::Listeners;
+use super::local_socket::LocalSocket;
 use super::service::Front;
 use crate::local::Sidecar;
+use crate::workload::{Caller, Callers};
 
 /// How long calls and tunnels may go on after the end was asked for.
 const DRAIN_LIMIT: Duration = Duration::from_secs(10);
@@ -34,12 +36,14 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Serves until `stop` resolves and then for as long as open calls need, at most ten seconds.
 pub async fn serve(listeners: Listeners, sidecar: Arc<Sidecar>, stop: impl Future<Output = ()>) {
     let stopping = watch::Sender::new(false);
-    let front = Front { sidecar: Arc::clone(&sidecar), in_flight: InFlight::new() };
+    let Listeners { sockets, local, access, .. } = listeners;
+    let front = Front::new(Arc::clone(&sidecar), access);
     let in_flight = front.in_flight.clone();
 
-    let accepting = join_all(listeners.sockets.into_iter().map(|socket| accept(socket, front.clone(), &stopping)));
+    let ports = join_all(sockets.into_iter().map(|socket| accept(Port(socket), &front, &stopping)));
+    let files = join_all(local.into_iter().map(|socket| accept(socket, &front, &stopping)));
     tokio::select! {
-        _ = accepting => {}
+        _ = join(ports, files) => {}
         () = sidecar.keys.watch() => {}
         () = stop => {}
     }
@@ -49,12 +53,45 @@ pub async fn serve(listeners: Listeners, sidecar: Arc<Sidecar>, stop: impl Futur
     }
 }
 
-async fn accept(socket: TcpListener, front: Front, stopping: &watch::Sender<bool>) {
+/// A port to listen on.
+struct Port(TcpListener);
+
+/// Where connections come from, each with the one behind it and the address that it reached.
+trait Door {
+    type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+
+    async fn next(&self, callers: &Arc<Callers>) -> io::Result<(Self::Stream, Arc<Caller>, SocketAddr)>;
+}
+
+impl Door for Port {
+    type Stream = TcpStream;
+
+    async fn next(&self, callers: &Arc<Callers>) -> io::Result<(TcpStream, Arc<Caller>, SocketAddr)> {
+        let (stream, client) = self.0.accept().await?;
+        stream.set_nodelay(true)?;
+        let ours = stream.local_addr()?;
+        Ok((stream, callers.meet(client, ours), ours))
+    }
+}
+
+impl Door for LocalSocket {
+    type Stream = UnixStream;
+
+    async fn next(&self, callers: &Arc<Callers>) -> io::Result<(UnixStream, Arc<Caller>, SocketAddr)> {
+        let (stream, _) = self.socket.accept().await?;
+        let client = stream.peer_cred()?;
+        let number = client.pid().and_then(|pid| u32::try_from(pid).ok());
+        // A request here names its server as one to http://localhost would.
+        Ok((stream, callers.meet_local(client.uid(), number), SocketAddr::from((Ipv4Addr::LOCALHOST, 80))))
+    }
+}
+
+async fn accept(door: impl Door, front: &Front, stopping: &watch::Sender<bool>) {
     loop {
-        match socket.accept().await {
-            Ok((stream, _)) => {
+        match door.next(front.callers()).await {
+            Ok((stream, caller, ours)) => {
                 let counted = front.in_flight.enter();
-                let connection = converse(stream, front.clone(), stopping.subscribe());
+                let connection = converse(stream, caller, ours, front.clone(), stopping.subscribe());
                 tokio::spawn(async move {
                     if let Err(error) = connection.await {
                         tracing::debug!("a client connection ended: {error}");
@@ -62,6 +99,9 @@ async fn accept(socket: TcpListener, front: Front, stopping: &watch::Sender<bool
                     drop(counted);
                 });
             }
+            // The client left before it was taken in.
+            Err(error)
+                if error.kind() == io::ErrorKind::NotConnected || error.kind() == io::ErrorKind::InvalidInput => {}
             Err(error) => {
                 tracing::warn!("cannot take a connection: {error}");
                 sleep(ACCEPT_PAUSE).await;
@@ -70,11 +110,15 @@ async fn accept(socket: TcpListener, front: Front, stopping: &watch::Sender<bool
     }
 }
 
-async fn converse(stream: TcpStream, front: Front, mut stopping: watch::Receiver<bool>) -> Result<(), ConverseError> {
-    stream.set_nodelay(true)?;
-    let ours: SocketAddr = stream.local_addr()?;
+async fn converse(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    caller: Arc<Caller>,
+    ours: SocketAddr,
+    front: Front,
+    mut stopping: watch::Receiver<bool>,
+) -> Result<(), hyper::Error> {
     let service = service_fn(move |request| {
-        let answer = front.clone().answer(request, ours);
+        let answer = front.clone().answer(request, Arc::clone(&caller), ours);
         async move { Ok::<_, Infallible>(answer.await) }
     });
     let connection = http1::Builder::new()
@@ -86,18 +130,9 @@ async fn converse(stream: TcpStream, front: Front, mut stopping: watch::Receiver
         .with_upgrades();
     let mut connection = pin!(connection);
     tokio::select! {
-        ended = connection.as_mut() => return Ok(ended?),
+        ended = connection.as_mut() => return ended,
         _ = stopping.wait_for(|stopping| *stopping) => {}
     }
     connection.as_mut().graceful_shutdown();
-    Ok(connection.await?)
-}
-
-/// How a conversation can end before its time.
-#[derive(Debug, thiserror::Error)]
-enum ConverseError {
-    #[error(transparent)]
-    Socket(#[from] io::Error),
-    #[error(transparent)]
-    Http(#[from] hyper::Error),
+    connection.await
 }
