@@ -20,6 +20,8 @@ pub struct Settings {
     hosts: Option<String>,
     key: String,
     namespace: Option<String>,
+    listen: String,
+    arguments: Vec<String>,
 }
 
 impl Settings {
@@ -57,6 +59,20 @@ impl Settings {
         self
     }
 
+    /// Listens elsewhere.
+    #[must_use]
+    pub fn listen(mut self, address: &str) -> Self {
+        address.clone_into(&mut self.listen);
+        self
+    }
+
+    /// More arguments.
+    #[must_use]
+    pub fn args<A: Into<String>>(mut self, arguments: impl IntoIterator<Item = A>) -> Self {
+        self.arguments.extend(arguments.into_iter().map(Into::into));
+        self
+    }
+
     /// Starts it and waits until it is ready.
     ///
     /// # Panics
@@ -81,8 +97,9 @@ impl Settings {
         };
         let hosts = write("hosts.toml", &hosts);
         Program::new("fleetgate", dir)
-            .args(["sidecar", "--gateway", &self.gateway, "--listen", "127.0.0.1:0"])
+            .args(["sidecar", "--gateway", &self.gateway, "--listen", &self.listen])
             .args(["--hosts", &hosts, "--host", &self.host])
+            .args(self.arguments.iter().cloned())
             .inside(self.namespace.as_deref())
     }
 }
@@ -104,6 +121,8 @@ impl Sidecar {
             hosts: None,
             key: "sk-no-key-was-given-to-this-sidecar".to_owned(),
             namespace: None,
+            listen: "127.0.0.1:0".to_owned(),
+            arguments: Vec::new(),
         }
     }
 
@@ -123,6 +142,12 @@ impl Sidecar {
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.running.pid()
+    }
+
+    /// What it wrote to its standard error so far.
+    #[must_use]
+    pub fn stderr(&self) -> String {
+        self.running.stderr()
     }
 
     /// A request to it.
