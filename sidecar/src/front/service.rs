@@ -64,9 +64,10 @@ impl Front {
         caller: Arc<Caller>,
         ours: SocketAddr,
     ) -> Response<ReplyBody> {
-        let target = match self.gate.access.admit(&caller).await {
-            Ok(()) => self.sort(&mut request, ours),
-            Err(refusal) => Err(refusal),
+        // A web page hears no more than that it is one, not even whose sidecar this is.
+        let target = match self.sort(&mut request, ours) {
+            Ok(target) => self.gate.access.admit(&caller).await.map(|()| target),
+            refused => refused,
         };
         if let Ok(Target::Api) = target {
             let named = target::take_workload(request.uri_mut());
