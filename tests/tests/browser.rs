@@ -1,6 +1,7 @@
 //! A real browser against the sidecar: pages of another origin, and a page whose own name is made to mean this machine.
 //! What each page tries is in `tests/pages/attack.html`.
 #![allow(clippy::unwrap_used, reason = "a helper of a test fails by panicking")]
+#![allow(clippy::print_stdout, reason = "a skipped test says so on stdout")]
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;

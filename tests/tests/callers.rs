@@ -1,5 +1,6 @@
 //! Who on a machine may use its sidecar, and what rows say of who did: with real users, real processes and real sockets.
 #![allow(clippy::unwrap_used, reason = "a helper of a test fails by panicking")]
+#![allow(clippy::print_stdout, reason = "a skipped test says so on stdout")]
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};

@@ -59,7 +59,7 @@ impl Access {
         }
         // Others than our own user are few, and whom they are may take its time. Whether a mesh runs is known by then too.
         let facts = caller.facts(CERTAINTY).await;
-        facts.map_or(Ok(()), |facts| Self::check_mesh(facts))?;
+        facts.map_or(Ok(()), Self::check_mesh)?;
         let is_seen = facts.and_then(|facts| facts.process.as_ref()?.is_mesh()).is_some();
         if is_seen || !self.callers.is_mesh_user(uid) { Ok(()) } else { Err(mesh_proxy()) }
     }

@@ -71,7 +71,7 @@ impl AccessArgs {
     fn token(&self) -> Result<LocalToken, TokenError> {
         let usual = || places::state_directory().map(|directory| directory.join(TOKEN_FILE));
         let path = self.token_file.clone().or_else(usual).ok_or(TokenError::Nowhere)?;
-        LocalToken::open(path)
+        LocalToken::open(&path)
     }
 }
 

@@ -46,12 +46,12 @@ pub enum TokenError {
 
 impl LocalToken {
     /// Reads the token, or makes one where there is none yet: it stays the same from then on, as it stands in people's settings.
-    pub(super) fn open(path: PathBuf) -> Result<Self, TokenError> {
-        match Self::read(&path) {
-            Err(TokenError::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => Self::make(&path)?,
+    pub(super) fn open(path: &Path) -> Result<Self, TokenError> {
+        match Self::read(path) {
+            Err(TokenError::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => Self::make(path)?,
             other => return other,
         }
-        Self::read(&path)
+        Self::read(path)
     }
 
     fn read(path: &Path) -> Result<Self, TokenError> {
@@ -109,11 +109,11 @@ mod tests {
     fn a_token_is_made_once_for_its_owner_alone() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("state/local.token");
-        let token = LocalToken::open(path.clone()).unwrap();
+        let token = LocalToken::open(&path).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
         let text = fs::read_to_string(&path).unwrap();
         assert!(text.starts_with(PREFIX) && token.is(text.trim()) && !token.is("fg-local-") && !token.is(""));
-        assert!(LocalToken::open(path).unwrap().is(text.trim()));
+        assert!(LocalToken::open(&path).unwrap().is(text.trim()));
         assert!(!format!("{token:?}").contains(text.trim()));
     }
 
@@ -126,7 +126,7 @@ mod tests {
         {
             fs::write(&path, text).unwrap();
             fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
-            assert!(LocalToken::open(path.clone()).is_err(), "{text:?} {mode:o}");
+            assert!(LocalToken::open(&path).is_err(), "{text:?} {mode:o}");
         }
     }
 }

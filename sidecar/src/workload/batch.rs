@@ -24,12 +24,6 @@ pub(super) struct Finder {
     found: Vec<(Arc<Caller>, Facts)>,
 }
 
-/// Those who wait.
-pub(super) struct Batch<'a> {
-    pub(super) callers: &'a Callers,
-    pub(super) wanted: Vec<Wanted>,
-}
-
 impl Finder {
     pub(super) fn of_this_machine() -> Self {
         Self {
@@ -41,11 +35,11 @@ impl Finder {
     }
 
     /// Finds out about all of them; [`Finder::settle`] tells them. Gives back who runs a mesh that speaks for other machines.
-    pub(super) fn run(&mut self, batch: Batch<'_>) -> Vec<u32> {
+    pub(super) fn run(&mut self, callers: &Callers, wanted: &[Wanted]) -> Vec<u32> {
         let numbers = self.processes.numbers();
         self.mesh.look(&self.processes, &numbers);
-        let present = batch.wanted.iter().filter_map(|wanted| Some((wanted.caller.upgrade()?, wanted.clue)));
-        let clues = follow_connections(batch.callers, present.collect());
+        let present = wanted.iter().filter_map(|wanted| Some((wanted.caller.upgrade()?, wanted.clue)));
+        let clues = follow_connections(callers, present.collect());
         let names = if clues.is_empty() { Names::default() } else { Names::read() };
 
         let sockets = clues.iter().filter_map(|(_, clue)| match clue {

@@ -9,7 +9,7 @@ use tokio::sync::SetOnce;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
-use super::batch::{Batch, Finder};
+use super::batch::Finder;
 use super::netlink::Netlink;
 use super::process::Process;
 use super::socket::{Found, Pair};
@@ -226,21 +226,22 @@ impl Callers {
     }
 
     fn note_mesh(&self, users: Vec<u32>) {
-        let before = std::mem::replace(&mut *locked(&self.mesh_users), users.clone());
-        for uid in users.iter().filter(|uid| !before.contains(uid)) {
+        let mut known = locked(&self.mesh_users);
+        for uid in users.iter().filter(|uid| !known.contains(uid)) {
             tracing::warn!(
                 "a mesh without a network device (tailscaled --tun=userspace-networking) runs here as {}: other machines of the \
                  mesh reach this machine's loopback. Callers of that user are refused unless they are seen to be another program",
                 name_of(*uid)
             );
         }
+        *known = users;
     }
 
     fn work(&self) {
         let mut finder = locked(&self.finder);
         loop {
             let wanted = std::mem::take(&mut locked(&self.queue).waiting);
-            let mesh_users = finder.run(Batch { callers: self, wanted });
+            let mesh_users = finder.run(self, &wanted);
             self.note_mesh(mesh_users);
             finder.settle();
             let mut queue = locked(&self.queue);

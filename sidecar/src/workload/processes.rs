@@ -66,7 +66,7 @@ impl Processes {
             }
             match self.open(number) {
                 Ok(process) if wanted.values().any(|uid| *uid == process.uid) => {
-                    search.look_through(self, number, process)
+                    search.look_through(self, number, &process);
                 }
                 Ok(_) => of_others.push(number),
                 Err(_) => {}
@@ -100,12 +100,12 @@ impl Search<'_> {
         if !self.is_over()
             && let Ok(process) = processes.open(number)
         {
-            self.look_through(processes, number, process);
+            self.look_through(processes, number, &process);
         }
     }
 
     /// A process that ends meanwhile, or that we may not look into, has nothing.
-    fn look_through(&mut self, processes: &mut Processes, number: u32, process: ProcessDir) {
+    fn look_through(&mut self, processes: &mut Processes, number: u32, process: &ProcessDir) {
         let Ok(files) = openat(&process.directory, "fd", DIRECTORY, Mode::empty()) else { return };
         let Ok(entries) = Dir::read_from(&files) else { return };
         let mut buffer = Vec::new();
