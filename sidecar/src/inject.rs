@@ -71,13 +71,12 @@ fn replacement(
 ) -> Result<(Credential, Injected), NoKey> {
     let claimed = claimed_workload(headers);
     let sighting = credentials(headers, query).find_map(|text| provider_key::recognise(&text));
-    if let Some(own) = minted_key(headers, query).as_ref().and_then(Credential::new) {
-        // Such a key may be made for a workload, and then it knows better than the process's name does.
-        return Ok((own, Injected { workload: claimed, sighting }));
-    }
     let found = || caller.process.as_ref().and_then(|process| process.workload.clone());
     let workload = claimed.or_else(found);
-    let credential = keys.credential(workload.as_ref())?.clone();
+    let credential = match minted_key(headers, query).as_ref().and_then(Credential::new) {
+        Some(own) => own,
+        None => keys.credential(workload.as_ref())?.clone(),
+    };
     Ok((credential, Injected { workload, sighting }))
 }
 

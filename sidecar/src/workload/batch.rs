@@ -36,10 +36,15 @@ impl Finder {
 
     /// Finds out about all of them; [`Finder::settle`] tells them. Gives back who runs a mesh that speaks for other machines.
     pub(super) fn run(&mut self, callers: &Callers, wanted: &[Wanted]) -> Vec<u32> {
-        let numbers = self.processes.numbers();
-        self.mesh.look(&self.processes, &numbers);
         let present = wanted.iter().filter_map(|wanted| Some((wanted.caller.upgrade()?, wanted.clue)));
         let clues = follow_connections(callers, present.collect());
+        let own = callers.allowed().own();
+        let is_anybody_else = clues.iter().any(|(_, clue)| clue.user().is_some_and(|uid| uid != own));
+        let mut numbers = None;
+        if is_anybody_else || self.mesh.is_due() {
+            let numbers = numbers.insert(self.processes.numbers());
+            self.mesh.look(&self.processes, numbers);
+        }
         let names = if clues.is_empty() { Names::default() } else { Names::read() };
 
         let sockets = clues.iter().filter_map(|(_, clue)| match clue {
@@ -47,7 +52,11 @@ impl Finder {
             _ => None,
         });
         let sockets: HashMap<u64, u32> = sockets.collect();
-        let found = if sockets.is_empty() { HashMap::new() } else { self.processes.find(&numbers, &sockets) };
+        let found = if sockets.is_empty() {
+            HashMap::new()
+        } else {
+            self.processes.find(&sockets, |processes| numbers.unwrap_or_else(|| processes.numbers()))
+        };
         for (caller, clue) in clues {
             let (uid, process) = match clue {
                 Clue::Socket { uid, inode, cgroup } => {

@@ -67,6 +67,15 @@ impl Caller {
     }
 }
 
+impl Clue {
+    pub(super) fn user(&self) -> Option<u32> {
+        match self {
+            Self::Connection(_) => None,
+            Self::Socket { uid, .. } | Self::Number { uid, .. } => Some(*uid),
+        }
+    }
+}
+
 /// Finds out who calls.
 #[derive(Debug)]
 pub struct Callers {

@@ -12,6 +12,8 @@ use super::processes::{ProcessDir, Processes};
 const PROGRAMS: [&[u8]; 2] = [b"tailscaled", b"netbird"];
 const USERSPACE: &[u8] = b"userspace-networking";
 const MOST_TEXT: u64 = 4096;
+/// While only the sidecar's own user calls, whose programs are looked at each time anyway.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// New processes are looked at each time; one that has taken an old one's number is found at the latest after this.
 const WHOLE_LOOK_EVERY: Duration = Duration::from_secs(60);
 
@@ -27,14 +29,16 @@ pub(super) fn is_mesh(executable: &[u8]) -> bool {
 pub(super) struct MeshWatch {
     known: HashSet<u32>,
     looked: Option<Instant>,
+    looked_at_all: Option<Instant>,
     relays: Vec<(u32, u32)>,
 }
 
 impl MeshWatch {
     /// Looks at processes that were not there before.
     pub(super) fn look(&mut self, processes: &Processes, numbers: &[u32]) {
-        if self.looked.is_none_or(|looked| looked.elapsed() > WHOLE_LOOK_EVERY) {
-            self.looked = Some(Instant::now());
+        self.looked = Some(Instant::now());
+        if self.looked_at_all.is_none_or(|looked| looked.elapsed() > WHOLE_LOOK_EVERY) {
+            self.looked_at_all = self.looked;
             self.known.clear();
             self.relays.clear();
         }
@@ -47,6 +51,10 @@ impl MeshWatch {
             }
         }
         self.known = numbers.iter().copied().collect();
+    }
+
+    pub(super) fn is_due(&self) -> bool {
+        self.looked.is_none_or(|looked| looked.elapsed() > LOOK_EVERY)
     }
 
     pub(super) fn users(&self) -> Vec<u32> {

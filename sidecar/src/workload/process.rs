@@ -12,7 +12,10 @@ use super::text;
 /// Of a process's arguments and groups; the part that names it comes first.
 const MOST_TEXT: u64 = 16 * 1024;
 const MOST_ARGUMENTS: usize = 64;
-const MOST_SUMMARY: usize = 250;
+/// Less of an executable's path says nothing.
+const SHORTEST_PATH: usize = 16;
+/// As much as a row keeps.
+const MOST_SUMMARY: usize = 200;
 
 /// The program behind a connection.
 #[derive(Debug, Clone)]
@@ -52,9 +55,10 @@ impl Process {
         let workload = place.as_ref().or(name.as_ref()).and_then(|name| Workload::parse(name).ok());
         let words = place.iter().chain(&name).map(String::as_str);
         let mut summary = words.collect::<Vec<_>>().join(" ");
-        if !program.executable.is_empty() {
-            let room = MOST_SUMMARY.saturating_sub(summary.len() + 1).max(text::MAX_LENGTH / 2);
-            summary = format!("{summary} {}", text::shorten(&program.executable, room));
+        summary.truncate(MOST_SUMMARY);
+        let room = MOST_SUMMARY - summary.len();
+        if !program.executable.is_empty() && room > SHORTEST_PATH {
+            summary = format!("{summary} {}", text::shorten(&program.executable, room - 1));
         }
         Self {
             workload,
@@ -96,7 +100,7 @@ mod tests {
             let place = text::shorten(place, text::MAX_LENGTH);
             let described = Process::describe(Some(place).filter(|p| !p.is_empty()), &Program { executable, ..Program::default() });
             if let Some(summary) = described.summary {
-                prop_assert!(summary.len() <= 2 * text::MAX_LENGTH + text::MAX_LENGTH + 2);
+                prop_assert!(summary.len() <= MOST_SUMMARY);
                 prop_assert!(summary.as_bytes().iter().all(|b| b.is_ascii_graphic() || *b == b' '), "{summary:?}");
             }
         }

@@ -53,14 +53,20 @@ impl Processes {
         Ok(ProcessDir { directory, uid })
     }
 
-    /// Finds the processes that have these sockets open, by inode; each socket's user is where to look first.
-    pub(super) fn find(&mut self, numbers: &[u32], wanted: &HashMap<u64, u32>) -> HashMap<u64, ProcessDir> {
+    /// Finds the processes that have these sockets open, by inode; each socket's user is where to look first. Only where those who
+    /// called lately are not enough are all `numbers` asked for.
+    pub(super) fn find(
+        &mut self,
+        wanted: &HashMap<u64, u32>,
+        numbers: impl FnOnce(&Self) -> Vec<u32>,
+    ) -> HashMap<u64, ProcessDir> {
         let mut search = Search { wanted, found: HashMap::new(), files_left: MOST_FILES };
         for number in self.recent.clone() {
             search.look_into(self, number);
         }
+        let numbers = if search.is_over() { Vec::new() } else { numbers(self) };
         let mut of_others = Vec::new();
-        for &number in numbers {
+        for number in numbers {
             if search.is_over() {
                 break;
             }
@@ -175,13 +181,14 @@ mod tests {
         assert!(numbers.is_sorted_by(|a, b| a > b) && numbers.contains(&std::process::id()));
         // A wrong user only means that others are looked at later.
         for owner in [uid, uid + 1] {
-            let found = processes.find(&numbers, &HashMap::from([(inode_of(&socket), owner), (u64::MAX, owner)]));
+            let found =
+                processes.find(&HashMap::from([(inode_of(&socket), owner), (u64::MAX, owner)]), Processes::numbers);
             assert_eq!(found.len(), 1);
             let own = &found[&inode_of(&socket)];
             assert_eq!(own.link("exe"), Some(std::env::current_exe().unwrap().into_os_string().into_encoded_bytes()));
         }
         // Known from before, it is found without a list.
-        assert_eq!(processes.find(&[], &HashMap::from([(inode_of(&socket), uid)])).len(), 1);
+        assert_eq!(processes.find(&HashMap::from([(inode_of(&socket), uid)]), |_| Vec::new()).len(), 1);
     }
 
     #[test]
@@ -194,15 +201,15 @@ mod tests {
         };
         link("7", 70);
         let mut processes = Processes::new(root.path());
-        assert_eq!(processes.find(&processes.numbers(), &HashMap::from([(70, 0)])).len(), 1);
+        assert_eq!(processes.find(&HashMap::from([(70, 0)]), Processes::numbers).len(), 1);
 
         // Number 7 is given to another program, and the caller is number 8.
         std::fs::remove_dir_all(root.path().join("7")).unwrap();
         link("7", 71);
         link("8", 80);
         std::fs::write(root.path().join("8/comm"), "eight").unwrap();
-        let found = processes.find(&processes.numbers(), &HashMap::from([(80, 0)]));
+        let found = processes.find(&HashMap::from([(80, 0)]), Processes::numbers);
         assert_eq!(found[&80].text("comm", 100), b"eight");
-        assert!(processes.find(&[], &HashMap::from([(70, 0)])).is_empty());
+        assert!(processes.find(&HashMap::from([(70, 0)]), |_| Vec::new()).is_empty());
     }
 }
