@@ -68,8 +68,8 @@ impl Door for Port {
 
     async fn next(&self, callers: &Arc<Callers>) -> io::Result<(TcpStream, Arc<Caller>, SocketAddr)> {
         let (stream, client) = self.0.accept().await?;
-        stream.set_nodelay(true)?;
-        let ours = stream.local_addr()?;
+        stream.set_nodelay(true).map_err(gone)?;
+        let ours = stream.local_addr().map_err(gone)?;
         Ok((stream, callers.meet(client, ours), ours))
     }
 }
@@ -79,11 +79,17 @@ impl Door for LocalSocket {
 
     async fn next(&self, callers: &Arc<Callers>) -> io::Result<(UnixStream, Arc<Caller>, SocketAddr)> {
         let (stream, _) = self.socket.accept().await?;
-        let client = stream.peer_cred()?;
+        let client = stream.peer_cred().map_err(gone)?;
         let number = client.pid().and_then(|pid| u32::try_from(pid).ok());
         // A request here names its server as one to http://localhost would.
         Ok((stream, callers.meet_local(client.uid(), number), SocketAddr::from((Ipv4Addr::LOCALHOST, 80))))
     }
+}
+
+/// The client left before it was taken in.
+#[allow(clippy::needless_pass_by_value, reason = "the form that map_err wants")]
+fn gone(_: io::Error) -> io::Error {
+    io::ErrorKind::ConnectionAborted.into()
 }
 
 async fn accept(door: impl Door, front: &Front, stopping: &watch::Sender<bool>) {
@@ -99,9 +105,7 @@ async fn accept(door: impl Door, front: &Front, stopping: &watch::Sender<bool>) 
                     drop(counted);
                 });
             }
-            // The client left before it was taken in.
-            Err(error)
-                if error.kind() == io::ErrorKind::NotConnected || error.kind() == io::ErrorKind::InvalidInput => {}
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
                 tracing::warn!("cannot take a connection: {error}");
                 sleep(ACCEPT_PAUSE).await;

@@ -64,11 +64,7 @@ impl Front {
         caller: Arc<Caller>,
         ours: SocketAddr,
     ) -> Response<ReplyBody> {
-        // A web page hears no more than that it is one, not even whose sidecar this is.
-        let target = match self.sort(&mut request, ours) {
-            Ok(target) => self.gate.access.admit(&caller).await.map(|()| target),
-            refused => refused,
-        };
+        let target = self.sort(&mut request, &caller, ours).await;
         if let Ok(Target::Api) = target {
             let named = target::take_workload(request.uri_mut());
             if let Some(name) = named.and_then(|workload| HeaderValue::from_str(workload.as_str()).ok()) {
@@ -89,11 +85,17 @@ impl Front {
         }
     }
 
-    /// Where it wants to go, if it may.
-    fn sort(&self, request: &mut Request<Incoming>, ours: SocketAddr) -> Result<Target, Refusal> {
+    /// Where it wants to go, if it may. A web page hears no more than that it is one, not even whose sidecar this is.
+    async fn sort(
+        &self,
+        request: &mut Request<Incoming>,
+        caller: &Caller,
+        ours: SocketAddr,
+    ) -> Result<Target, Refusal> {
         let access = &self.gate.access;
         let target = target::read(&request.method().clone(), request.uri_mut(), ours, &access.hosts)?;
         guard::admit(request.headers(), &target, ours.ip(), &access.hosts)?;
+        access.admit(caller).await?;
         if target != Target::Local {
             access.check_token(request.headers(), request.uri().query())?;
         }

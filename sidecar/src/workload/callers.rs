@@ -61,6 +61,10 @@ impl Caller {
         timeout(patience, self.facts.wait()).await.ok()
     }
 
+    fn belong_to(&self, owner: Owner) {
+        let _ = self.owner.set(owner);
+    }
+
     pub(super) fn settle(&self, facts: Facts) {
         // Somebody may have been quicker; the first word counts.
         let _ = self.facts.set(facts);
@@ -159,13 +163,14 @@ impl Callers {
     pub fn meet(self: &Arc<Self>, client: SocketAddr, ours: SocketAddr) -> Arc<Caller> {
         let caller = Arc::new(Caller::default());
         let pair = Pair { client, ours };
-        match locked(&self.kernel).as_mut().map(|kernel| kernel.find(client, ours)) {
-            // Not here: either it never was on this machine, or this kernel knows nothing of `sock_diag`.
-            Some(Ok(Found::Nothing)) if !ours.ip().to_canonical().is_loopback() => {
-                self.conclude(&caller, pair, Found::Nothing);
-            }
-            Some(Ok(found)) if found != Found::Nothing => self.conclude(&caller, pair, found),
-            _ => self.look_for(&caller, Clue::Connection(pair)),
+        let found = locked(&self.kernel).as_mut().map(|kernel| kernel.find(client, ours));
+        let clue = match found {
+            // On loopback it must be somewhere; a kernel that knows nothing of `sock_diag` says the same.
+            Some(Ok(found)) if found != Found::Nothing || !pair.is_loopback() => self.judge(&caller, pair, found),
+            _ => Some(Clue::Connection(pair)),
+        };
+        if let Some(clue) = clue {
+            self.look_for(&caller, clue);
         }
         caller
     }
@@ -174,7 +179,7 @@ impl Callers {
     #[must_use]
     pub fn meet_local(self: &Arc<Self>, uid: u32, number: Option<u32>) -> Arc<Caller> {
         let caller = Arc::new(Caller::default());
-        self.name_owner(&caller, Owner::User(uid));
+        caller.belong_to(Owner::User(uid));
         match number {
             Some(number) if self.allowed.admit(uid) => self.look_for(&caller, Clue::Number { uid, number }),
             _ => caller.settle(Facts::default()),
@@ -182,24 +187,14 @@ impl Callers {
         caller
     }
 
-    fn name_owner(&self, caller: &Caller, owner: Owner) {
-        let _ = caller.owner.set(owner);
-    }
-
-    fn conclude(self: &Arc<Self>, caller: &Arc<Caller>, pair: Pair, found: Found) {
-        if let Some(clue) = self.judge(caller, pair, found) {
-            self.look_for(caller, clue);
-        }
-    }
-
     /// Says whose it is. What is worth looking for then is the program; for strangers nothing is.
     pub(super) fn judge(&self, caller: &Caller, pair: Pair, found: Found) -> Option<Clue> {
         let owner = match found {
             Found::Socket(socket) => Owner::User(socket.uid),
-            Found::Nothing if !pair.ours.ip().to_canonical().is_loopback() => Owner::Elsewhere,
+            Found::Nothing if !pair.is_loopback() => Owner::Elsewhere,
             Found::Closed | Found::Nothing => Owner::Gone,
         };
-        self.name_owner(caller, owner);
+        caller.belong_to(owner);
         match found {
             Found::Socket(socket) if self.allowed.admit(socket.uid) => {
                 Some(Clue::Socket { uid: socket.uid, inode: socket.inode, cgroup: socket.cgroup })
@@ -215,7 +210,7 @@ impl Callers {
     pub(super) fn give_up(&self, caller: &Caller) {
         // Where it should be told, a caller without an owner stays out.
         if cfg!(not(target_os = "linux")) {
-            self.name_owner(caller, Owner::Untold);
+            caller.belong_to(Owner::Untold);
         }
         caller.settle(Facts::default());
     }
@@ -265,4 +260,38 @@ impl Callers {
 /// What these locks guard is whole at every moment, so a panic under one spoils nothing.
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn many_callers_are_known_with_and_without_netlink() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let ours = listener.local_addr().unwrap();
+        let clients: Vec<_> = (0..50).map(|_| TcpStream::connect(ours).unwrap()).collect();
+        let own = AllowedUsers::only_own();
+        for has_netlink in [true, false] {
+            let callers = Callers::new(own.clone());
+            if !has_netlink {
+                *locked(&callers.kernel) = None;
+            }
+            let met: Vec<_> = clients.iter().map(|client| callers.meet(client.local_addr().unwrap(), ours)).collect();
+            for caller in met {
+                assert_eq!(caller.owner().await, Some(Owner::User(own.own())));
+                let facts = caller.facts(Duration::from_secs(20)).await.unwrap();
+                let executable = std::env::current_exe().unwrap();
+                let file = executable.file_name().unwrap().to_str().unwrap();
+                assert_eq!(facts.process.as_ref().unwrap().workload.as_ref().unwrap().as_str(), file);
+            }
+            // One that nobody has open is nobody's, whatever the kernel says.
+            let gone = TcpStream::connect(ours).unwrap();
+            let theirs = gone.local_addr().unwrap();
+            drop(gone);
+            assert_eq!(callers.meet(theirs, ours).owner().await, Some(Owner::Gone));
+        }
+    }
 }

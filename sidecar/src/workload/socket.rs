@@ -31,6 +31,12 @@ pub(super) struct Pair {
     pub(super) ours: SocketAddr,
 }
 
+impl Pair {
+    pub(super) fn is_loopback(&self) -> bool {
+        self.ours.ip().to_canonical().is_loopback()
+    }
+}
+
 /// Looks many connections up at once in `/proc/net/tcp`, for systems that refuse netlink: one reading for all of them.
 pub(super) fn find_in_tables(pairs: &[Pair], read: impl Fn(&str) -> io::Result<String>) -> io::Result<Vec<Found>> {
     let tables = [read("/proc/net/tcp")?, read("/proc/net/tcp6").unwrap_or_default()];
