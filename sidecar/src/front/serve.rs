@@ -87,7 +87,6 @@ impl Door for LocalSocket {
 }
 
 /// The client left before it was taken in.
-#[allow(clippy::needless_pass_by_value, reason = "the form that map_err wants")]
 fn gone(_: io::Error) -> io::Error {
     io::ErrorKind::ConnectionAborted.into()
 }
