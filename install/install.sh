@@ -62,6 +62,16 @@ case $part in
   sidecar) program=fleetgate ;;
 esac
 
+# Where the gateway is and, on a server, who may spend: the service has an account of its own, so everybody else is another user.
+sidecar_environment() {
+  printf '# Read by the service. Where the gateway is:\nFLEETGATE_GATEWAY=http://GATEWAY:4000\n'
+  [ "$scope" = system ] || return 0
+  allowed=${SUDO_USER-}
+  [ "$allowed" != root ] || allowed=''
+  printf '# Which users of this machine may use the sidecar, besides root, by name and separated by commas; * is everyone:\n'
+  printf 'FLEETGATE_ALLOW_USERS=%s\n' "$allowed"
+}
+
 # Does a command, or says what it would do.
 run() {
   if [ -n "$dry" ]; then
@@ -137,6 +147,7 @@ systemd_service() {
   sed -e "s|/usr/local/bin/|$prefix/bin/|" -e "s|%h/.local/bin/|$prefix/bin/|" "$source" >"$work/unit"
   own 0644 "$work/unit" "$services/$unit"
   record "unit $unit"
+  # Left off: whoever wants it enables it.
   socket=fleetgate-$part.socket
   if [ -f "${source%.service}.socket" ]; then
     own 0644 "${source%.service}.socket" "$services/$socket"
@@ -202,7 +213,7 @@ else
   [ "$scope" = system ] || key=file:host.key
   sed "s|credential:host-key|$key|" "$here/hosts.example.toml" >"$work/hosts.toml"
   keep 0644 "$work/hosts.toml" "$config/hosts.toml"
-  printf '# Read by the service. Where the gateway is:\nFLEETGATE_GATEWAY=http://GATEWAY:4000\n' >"$work/sidecar.env"
+  sidecar_environment >"$work/sidecar.env"
   keep 0644 "$work/sidecar.env" "$config/sidecar.env"
   record "config - $config/host.key"
 fi
@@ -215,5 +226,9 @@ if [ "$part" = gateway ]; then
 else
   printf 'Next: the gateway into %s/sidecar.env, this machine'\''s virtual key into %s/host.key (mode 0600):\n' "$config" "$config"
   printf '  FLEETGATE_ADMIN_KEY=… fleetgate keys create --gateway URL --alias vk-HOST --host HOST --out %s/host.key\n' "$config"
+  if [ "$scope" = system ] && ! grep -q '^FLEETGATE_ALLOW_USERS=.' "$root$config/sidecar.env" 2>/dev/null; then
+    printf 'Only root may use it so far: name the users that your services run as in %s/sidecar.env,\n' "$config"
+    printf '  FLEETGATE_ALLOW_USERS=alice,hermes\n'
+  fi
   printf 'Launchers, in .bashrc or .zshrc: . %s/share/fleetgate/fleetgate.sh\n' "$prefix"
 fi

@@ -10,7 +10,7 @@ say() {
 
 # Each program with the Debian package that brings it.
 needed='cc:build-essential git:git curl:curl shellcheck:shellcheck shfmt:shfmt zsh:zsh fish:fish
-dash:dash busybox:busybox nft:nftables ip:iproute2 python3:python3 node:nodejs npm:npm'
+chromium:chromium dash:dash busybox:busybox nft:nftables ip:iproute2 python3:python3 node:nodejs npm:npm'
 
 missing_packages() {
   for pair in $needed; do
@@ -47,6 +47,7 @@ fi
 # Variables of a user's own Fleetgate or LiteLLM must not reach the tests.
 unset FLEETGATE_GATEWAY FLEETGATE_LISTEN FLEETGATE_HOSTS FLEETGATE_HOST FLEETGATE_CONFIG FLEETGATE_DATABASE FLEETGATE_BIN_DIR
 unset FLEETGATE_ADMIN_KEY FLEETGATE_STATE_DIRECTORY DATABASE_URL LITELLM_MASTER_KEY
+unset FLEETGATE_ALLOW_USERS FLEETGATE_ALLOW_HOSTS FLEETGATE_REQUIRE_TOKEN FLEETGATE_TOKEN_FILE FLEETGATE_LISTEN_UNIX
 
 say 'Scripts'
 git ls-files -z '*.sh' | xargs -0 shellcheck

@@ -1,6 +1,6 @@
 //! The sidecar: `localhost:4000` with this host's key.
 //!
-//! A request goes one way through the rooms: [`front`] takes it and asks who may talk, [`local`] answers what is ours,
+//! A request goes one way through the rooms: [`front`] takes it, [`workload`] finds out who calls and may they, [`local`] answers what is ours,
 //! [`inject`] exchanges the credential for the one that [`keystore`] found for the label of [`identity`], [`forward`]
 //! carries it to the gateway. [`respond`] writes every error. [`cli`] is what people type, [`admin`] what it asks the gateway,
 //! [`doctor`] why calls do not arrive.
@@ -20,6 +20,7 @@ pub mod notify;
 pub mod places;
 pub mod refusal;
 pub mod respond;
+pub mod workload;
 
 /// This program's version, as it goes into `x-fleetgate-sidecar`.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -24,6 +24,7 @@ pub struct Settings {
     namespace: Option<String>,
     arguments: Vec<String>,
     environment: BTreeMap<String, String>,
+    listen: String,
 }
 
 impl Settings {
@@ -81,6 +82,20 @@ impl Settings {
         self
     }
 
+    /// Listens elsewhere.
+    #[must_use]
+    pub fn listen(mut self, address: &str) -> Self {
+        address.clone_into(&mut self.listen);
+        self
+    }
+
+    /// More arguments.
+    #[must_use]
+    pub fn args<A: Into<String>>(mut self, arguments: impl IntoIterator<Item = A>) -> Self {
+        self.arguments.extend(arguments.into_iter().map(Into::into));
+        self
+    }
+
     /// Starts it and waits until it is ready.
     ///
     /// # Panics
@@ -114,7 +129,7 @@ impl Settings {
         };
         let hosts = write("hosts.toml", &hosts);
         Program::new("fleetgate", dir)
-            .args(["sidecar", "--gateway", &self.gateway, "--listen", "127.0.0.1:0"])
+            .args(["sidecar", "--gateway", &self.gateway, "--listen", &self.listen])
             .args(["--hosts", &hosts, "--host", &self.host])
             .args(self.arguments.clone())
             .envs(&self.environment)
@@ -141,6 +156,7 @@ impl Sidecar {
             namespace: None,
             arguments: Vec::new(),
             environment: BTreeMap::new(),
+            listen: "127.0.0.1:0".to_owned(),
         }
     }
 

@@ -57,7 +57,8 @@ impl Machine {
         command
             .env_clear()
             .env("PATH", format!("{here}/bin:/usr/sbin:/usr/bin:/sbin:/bin"))
-            .env("HOME", "/home/someone");
+            .env("HOME", "/home/someone")
+            .env("SUDO_USER", "someone");
         command.output().unwrap()
     }
 
@@ -198,6 +199,24 @@ fn the_service_starts_the_program_where_it_was_put() {
     assert!(unit.contains("ExecStart=/home/someone/.local/bin/fleetgate sidecar"), "{unit}");
     let hosts = fs::read_to_string(machine.file("/home/someone/.config/fleetgate/hosts.toml")).unwrap();
     assert!(hosts.contains("\nkey = \"file:host.key\"\n"), "{hosts}");
+}
+
+#[test]
+fn the_sidecar_of_a_whole_machine_serves_who_installed_it() {
+    let machine = Machine::new();
+    machine.install(&["sidecar", "--user"]);
+    let own = fs::read_to_string(machine.file("/home/someone/.config/fleetgate/sidecar.env")).unwrap();
+    assert!(!own.contains("FLEETGATE_ALLOW_USERS"), "{own}");
+
+    let told = machine.install(&["sidecar"]);
+    let environment = fs::read_to_string(machine.file("/etc/fleetgate/sidecar.env")).unwrap();
+    assert!(environment.contains("\nFLEETGATE_ALLOW_USERS=someone\n"), "{environment}");
+    assert!(!told.contains("Only root"), "{told}");
+    // One from before says nothing of users.
+    fs::write(machine.file("/etc/fleetgate/sidecar.env"), "FLEETGATE_GATEWAY=http://box:4000\n").unwrap();
+    assert!(machine.install(&["sidecar"]).contains("FLEETGATE_ALLOW_USERS="));
+    let unit = fs::read_to_string(machine.file("/etc/systemd/system/fleetgate-sidecar.service")).unwrap();
+    assert!(unit.contains(" AF_NETLINK"), "{unit}");
 }
 
 #[test]

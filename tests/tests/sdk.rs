@@ -202,5 +202,7 @@ async fn claude_code_says_hi_and_talks_to_nothing_but_the_sidecar() {
         assert_eq!(call.json()["stream"], true);
     }
     fleet.everything_arrived_as_it_should(calls.len()).await;
-    assert_eq!(fleet.gateway.rows().await[0].workload, "claude-cli");
+    // By its program; by its User-Agent where this machine is too busy to find that in time.
+    let workload = &fleet.gateway.rows().await[0].workload;
+    assert!(["claude", "claude-cli"].contains(&workload.as_str()), "{workload}");
 }

@@ -71,8 +71,9 @@ fn listening(line: &str, wanted: SocketAddr) -> Option<ListeningSocket> {
     matches.then(|| Some(ListeningSocket { user: user.parse().ok()?, inode: inode.to_owned() }))?
 }
 
-/// The kernel prints each 32-bit word of the address in the machine's byte order.
-fn parse_ip(hex: &str) -> Option<IpAddr> {
+/// Reads an address of `/proc/net/tcp` or `tcp6`: the kernel prints each 32-bit word of it in the machine's byte order.
+#[must_use]
+pub fn parse_ip(hex: &str) -> Option<IpAddr> {
     let word = |text: &str| u32::from_str_radix(text, 16).ok().map(u32::to_ne_bytes);
     match hex.len() {
         8 => Some(IpAddr::V4(Ipv4Addr::from(word(hex)?))),

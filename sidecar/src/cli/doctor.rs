@@ -6,7 +6,7 @@ use clap::Args;
 use fleetgate_wire::SecretString;
 
 use super::whoami::HostArgs;
-use super::{CliError, print};
+use super::{CliError, gateway_or_enrolled, print};
 use crate::doctor::{self, Report, Subject, Surroundings, WatchError};
 use crate::forward::{GatewayUrl, GatewayUrlError};
 
@@ -15,7 +15,7 @@ const DEFAULT_PORT: u16 = 4000;
 
 #[derive(Debug, Args)]
 pub(super) struct DoctorArgs {
-    /// The gateway: http://host:port; of several between commas the first; without it, the one of the running sidecar
+    /// The gateway: http://host:port; of several between commas the first; without it, the running sidecar's, or the one at which this machine enrolled
     // Not read as an address yet: a wrong one is a finding.
     #[arg(long, env = "FLEETGATE_GATEWAY", value_name = "URL")]
     gateway: Option<String>,
@@ -66,6 +66,7 @@ pub(super) async fn run(args: DoctorArgs) -> Result<(), CliError> {
     } else {
         let subject = Subject {
             gateway: args.gateway,
+            enrolled: gateway_or_enrolled(Vec::new()).ok().map(|url| url.to_string()),
             sidecar: args.sidecar,
             label: args.host.label().map(str::to_owned),
             hosts_file: args.host.hosts_file().ok(),

@@ -13,7 +13,7 @@ use tokio::time::{sleep, timeout};
 use super::whoami::HostArgs;
 use super::{CliError, gateways_or_enrolled, print};
 use crate::forward::{Gateway, GatewayUrl};
-use crate::front::{self, Listeners};
+use crate::front::{self, AccessArgs, Listeners};
 use crate::keystore::{HostKeys, KeyStore};
 use crate::local::Sidecar;
 use crate::metrics::Metrics;
@@ -43,6 +43,8 @@ pub(super) struct SidecarArgs {
     #[arg(long)]
     dangerously_listen_beyond_loopback: bool,
     #[command(flatten)]
+    access: AccessArgs,
+    #[command(flatten)]
     host: HostArgs,
 }
 
@@ -53,7 +55,7 @@ pub(super) async fn run(args: SidecarArgs) -> Result<(), CliError> {
     let hosts_file: PathBuf = args.host.hosts_file()?;
     let identity = identity::find(args.host.label(), places::state_directory().as_deref()).await?;
     identity.log_notes();
-    let listeners = front::bind(&args.listen, args.dangerously_listen_beyond_loopback).await?;
+    let listeners = args.access.listen(&args.listen, args.dangerously_listen_beyond_loopback).await?;
     if let Some(url) = gateways.iter().find(|url| leads_to_us(url, &listeners)) {
         return Err(CliError::OwnAddress(url.clone()));
     }

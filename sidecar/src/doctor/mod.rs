@@ -56,6 +56,8 @@ const LIMIT: Duration = Duration::from_secs(15);
 pub struct Subject {
     /// The gateway as somebody said it, or several separated by commas; without one the sidecar is asked.
     pub gateway: Option<String>,
+    /// The gateway at which this machine enrolled, where neither is known.
+    pub enrolled: Option<String>,
     /// The sidecar of this machine.
     pub sidecar: GatewayUrl,
     /// The label that somebody insists on.
@@ -171,15 +173,16 @@ fn key_file(keys: &HostKeys, here: &Here) -> Finding {
     }
 }
 
-/// The gateways as somebody said them, separated by commas, else the sidecar's. There is at least one.
+/// The gateways as somebody said them, separated by commas, else the sidecar's, else the one at which this machine enrolled. There is at least one.
 fn find_gateways(subject: &Subject, here: &Here) -> Result<Vec<GatewayUrl>, Finding> {
     let said = subject.gateway.as_deref().filter(|text| !text.is_empty());
-    let known = said.or_else(|| here.described.as_ref().and_then(|described| described.gateway.as_deref()));
+    let sidecars = || here.described.as_ref().and_then(|described| described.gateway.as_deref());
+    let known = said.or_else(sidecars).or(subject.enrolled.as_deref());
     let Some(text) = known else {
         return Err(Finding::problem(
             "gateway",
             "unknown",
-            "nobody says where the gateway is: neither --gateway, FLEETGATE_GATEWAY nor a running sidecar",
+            "nobody says where the gateway is: neither --gateway, FLEETGATE_GATEWAY, a running sidecar nor an enrolment",
         )
         .cause("this shell and the sidecar were not set up")
         .next("export FLEETGATE_GATEWAY=http://GATEWAY:4000"));

@@ -11,11 +11,11 @@ use super::target::{Target, names_us};
 use crate::refusal::Refusal;
 
 /// Lets a request pass or says why not.
-pub(super) fn admit(headers: &HeaderMap, target: &Target, ours: IpAddr) -> Result<(), Refusal> {
+pub(super) fn admit(headers: &HeaderMap, target: &Target, ours: IpAddr, names: &[String]) -> Result<(), Refusal> {
     refuse_browsers(headers)?;
     // The `Host` of a CONNECT is its destination (RFC 9110 §7.2).
     if !matches!(target, Target::Tunnel(_)) {
-        check_host(headers, ours)?;
+        check_host(headers, ours, names)?;
     }
     if headers.contains_key(header::SIDECAR) {
         return Err(looped(
@@ -52,7 +52,7 @@ fn refuse_browsers(headers: &HeaderMap) -> Result<(), Refusal> {
 }
 
 /// A page that rebinds its own name to 127.0.0.1 still sends that name.
-fn check_host(headers: &HeaderMap, ours: IpAddr) -> Result<(), Refusal> {
+fn check_host(headers: &HeaderMap, ours: IpAddr, names: &[String]) -> Result<(), Refusal> {
     let mut hosts = headers.get_all(HOST).iter();
     let (Some(host), None) = (hosts.next(), hosts.next()) else {
         let message = "a request needs exactly one Host header";
@@ -60,10 +60,10 @@ fn check_host(headers: &HeaderMap, ours: IpAddr) -> Result<(), Refusal> {
     };
     let authority = host.to_str().ok().and_then(|text| text.parse::<Authority>().ok());
     match authority {
-        Some(authority) if !authority.as_str().contains('@') && names_us(authority.host(), ours) => Ok(()),
+        Some(authority) if !authority.as_str().contains('@') && names_us(authority.host(), ours, names) => Ok(()),
         _ => {
             let message = format!(
-                "the Host header says {:?}; the sidecar answers localhost, 127.0.0.1 and [::1] only",
+                "the Host header says {:?}; the sidecar answers localhost, 127.0.0.1 and [::1], and what --allow-host names",
                 String::from_utf8_lossy(host.as_bytes())
             );
             Err(Refusal::new(StatusCode::FORBIDDEN, "foreign_host", message))
@@ -95,15 +95,32 @@ mod tests {
 
     fn verdict(lines: &[(&'static str, &'static str)]) -> Result<(), &'static str> {
         let headers = lines.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect();
-        admit(&headers, &Target::Api, "127.0.0.1".parse().unwrap()).map_err(|refusal| refusal.reason)
+        admit(&headers, &Target::Api, "127.0.0.1".parse().unwrap(), &["box.internal".to_owned()])
+            .map_err(|refusal| refusal.reason)
     }
 
     #[test]
     fn only_our_own_names_are_answered() {
-        for host in ["localhost", "localhost:4000", "LOCALHOST:1", "127.0.0.1:4000", "[::1]:4000", "127.0.0.2"] {
+        for host in [
+            "localhost",
+            "localhost:4000",
+            "LOCALHOST:1",
+            "127.0.0.1:4000",
+            "[::1]:4000",
+            "127.0.0.2",
+            "Box.internal:4000",
+        ] {
             assert_eq!(verdict(&[("host", host)]), Ok(()), "{host}");
         }
-        for host in ["evil.example:4000", "localhost.evil.example", "127.0.0.1.nip.io", "x@localhost", "10.0.0.1", ""] {
+        for host in [
+            "evil.example:4000",
+            "localhost.evil.example",
+            "127.0.0.1.nip.io",
+            "x@localhost",
+            "10.0.0.1",
+            "",
+            "x.box.internal",
+        ] {
             assert_eq!(verdict(&[("host", host)]), Err("foreign_host"), "{host}");
         }
         assert_eq!(verdict(&[]), Err("missing_host"));

@@ -2,16 +2,27 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use fleetgate_wire::port_owner::PortOwner;
 use tokio::net::TcpListener;
 
-/// The bound sockets.
+use super::access::Access;
+use super::activation::{ActivationError, Inherited};
+use super::local_socket::{LocalSocket, LocalSocketError};
+use super::token::TokenError;
+use crate::workload::{AllowedUsers, Callers, NoSuchUser};
+
+/// The bound sockets, and who may come in by them.
 #[derive(Debug)]
 pub struct Listeners {
     pub(super) sockets: Vec<TcpListener>,
+    pub(super) local: Vec<LocalSocket>,
+    pub(super) access: Access,
     /// Their addresses, with the ports that the system chose for port 0.
     pub addresses: Vec<SocketAddr>,
+    /// The paths of Unix sockets.
+    pub paths: Vec<PathBuf>,
 }
 
 /// Why we cannot listen.
@@ -39,40 +50,98 @@ pub enum ListenError {
         /// The reason.
         source: io::Error,
     },
+    /// A Unix socket.
+    #[error(transparent)]
+    Local(#[from] LocalSocketError),
+    /// What systemd handed over.
+    #[error(transparent)]
+    Activation(#[from] ActivationError),
+    /// A user who was to be allowed.
+    #[error(transparent)]
+    NoSuchUser(#[from] NoSuchUser),
+    /// The local token.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    /// A name for `--allow-host`.
+    #[error("--allow-host (FLEETGATE_ALLOW_HOSTS): {0:?} is no host name; give it without http:// and without a port")]
+    HostName(String),
     /// No address was given, or none of them exists on this machine.
     #[error("there is no address to listen on")]
     Nowhere,
 }
 
-/// Binds all addresses. A machine without IPv6 is no error as long as one address is left.
+/// Binds all addresses, for the sidecar's own user. A machine without IPv6 is no error as long as one address is left.
 ///
 /// # Errors
 /// When an address is not allowed, taken or refused.
 pub async fn bind(addresses: &[SocketAddr], beyond_loopback: bool) -> Result<Listeners, ListenError> {
-    let mut listeners = Listeners { sockets: Vec::new(), addresses: Vec::new() };
-    for &address in addresses {
-        if !address.ip().to_canonical().is_loopback() {
-            if !beyond_loopback {
-                return Err(ListenError::BeyondLoopback(address));
-            }
-            tracing::warn!("listening beyond loopback on {address}: whoever reaches it can spend with this host's key");
-        }
-        let refused = |source| ListenError::Refused { address, source };
-        match TcpListener::bind(address).await {
-            Ok(socket) => {
-                listeners.addresses.push(socket.local_addr().map_err(refused)?);
-                listeners.sockets.push(socket);
-            }
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-                return Err(ListenError::Taken { address, owner: PortOwner::find(address) });
-            }
-            Err(error) if address.is_ipv6() && is_without_ipv6(&error) => {
-                tracing::warn!("not listening on {address}: this machine has no IPv6 ({error})");
-            }
-            Err(source) => return Err(refused(source)),
-        }
+    let access = Access { callers: Callers::new(AllowedUsers::only_own()), token: None, hosts: Vec::new() };
+    let mut listeners = Listeners::without_any(access);
+    listeners.bind(addresses, beyond_loopback).await?;
+    listeners.or_nowhere()
+}
+
+impl Listeners {
+    pub(super) fn without_any(access: Access) -> Self {
+        Self { sockets: Vec::new(), local: Vec::new(), access, addresses: Vec::new(), paths: Vec::new() }
     }
-    if listeners.sockets.is_empty() { Err(ListenError::Nowhere) } else { Ok(listeners) }
+
+    pub(super) async fn bind(&mut self, addresses: &[SocketAddr], beyond_loopback: bool) -> Result<(), ListenError> {
+        for &address in addresses {
+            allow(address, beyond_loopback)?;
+            match TcpListener::bind(address).await {
+                Ok(socket) => self.add(socket, address)?,
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                    return Err(ListenError::Taken { address, owner: PortOwner::find(address) });
+                }
+                Err(error) if address.is_ipv6() && is_without_ipv6(&error) => {
+                    tracing::warn!("not listening on {address}: this machine has no IPv6 ({error})");
+                }
+                Err(source) => return Err(ListenError::Refused { address, source }),
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes over what systemd has bound.
+    pub(super) fn inherit(&mut self, sockets: Vec<Inherited>, beyond_loopback: bool) -> Result<(), ListenError> {
+        for socket in sockets {
+            match socket {
+                Inherited::Tcp(socket, address) => {
+                    allow(address, beyond_loopback)?;
+                    self.add(socket, address)?;
+                }
+                Inherited::Local(socket) => self.add_local(socket),
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn add_local(&mut self, socket: LocalSocket) {
+        self.paths.push(socket.path().to_owned());
+        self.local.push(socket);
+    }
+
+    fn add(&mut self, socket: TcpListener, address: SocketAddr) -> Result<(), ListenError> {
+        self.addresses.push(socket.local_addr().map_err(|source| ListenError::Refused { address, source })?);
+        self.sockets.push(socket);
+        Ok(())
+    }
+
+    pub(super) fn or_nowhere(self) -> Result<Self, ListenError> {
+        if self.sockets.is_empty() && self.local.is_empty() { Err(ListenError::Nowhere) } else { Ok(self) }
+    }
+}
+
+fn allow(address: SocketAddr, beyond_loopback: bool) -> Result<(), ListenError> {
+    if address.ip().to_canonical().is_loopback() {
+        return Ok(());
+    }
+    if !beyond_loopback {
+        return Err(ListenError::BeyondLoopback(address));
+    }
+    tracing::warn!("listening beyond loopback on {address}: whoever reaches it can spend with this host's key");
+    Ok(())
 }
 
 /// `EADDRNOTAVAIL`, or `EAFNOSUPPORT`, for which there is no kind (97 on Linux, 47 on macOS).

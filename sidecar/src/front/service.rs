@@ -2,9 +2,11 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use fleetgate_wire::authority::Authority;
 use fleetgate_wire::header;
+use fleetgate_wire::workload::Workload;
 use http::header::EXPECT;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use http_body::Body;
@@ -12,28 +14,57 @@ use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 
+use super::access::{Access, strip_cors};
 use super::guard;
 use super::in_flight::InFlight;
+use super::sightings::Sightings;
 use super::target::{self, Target};
 use crate::forward::{self, OpenTunnel, TunnelAnswer};
-use crate::inject;
+use crate::inject::{self, Injected};
 use crate::keystore::NoKey;
 use crate::local::{self, Sidecar};
 use crate::refusal::Refusal;
 use crate::respond::{self, Refused, ReplyBody};
+use crate::workload::{Caller, Callers, Facts};
 
-/// What all connections of one listener share.
+/// How long a call waits for the name of its program, once on each connection: the look that began when the connection was taken
+/// mostly takes 2 ms, and a model's first word a hundred times as long as this.
+const NAME_PATIENCE: Duration = Duration::from_millis(10);
+/// Where workloads have keys of their own the name says whose money it is, and a call rather waits.
+const KEY_PATIENCE: Duration = Duration::from_secs(2);
+
+/// What all connections share.
 #[derive(Debug, Clone)]
 pub(super) struct Front {
     pub(super) sidecar: Arc<Sidecar>,
     pub(super) in_flight: InFlight,
+    gate: Arc<Gate>,
+}
+
+#[derive(Debug)]
+struct Gate {
+    access: Access,
+    sightings: Sightings,
 }
 
 impl Front {
+    pub(super) fn new(sidecar: Arc<Sidecar>, access: Access) -> Self {
+        let gate = Arc::new(Gate { access, sightings: Sightings::default() });
+        Self { sidecar, in_flight: InFlight::new(), gate }
+    }
+
+    pub(super) fn callers(&self) -> &Arc<Callers> {
+        &self.gate.access.callers
+    }
+
     /// Answers; whatever goes wrong becomes an answer too. `ours` is the address that the client reached.
-    pub(super) async fn answer(self, mut request: Request<Incoming>, ours: SocketAddr) -> Response<ReplyBody> {
-        let target = target::read(&request.method().clone(), request.uri_mut(), ours)
-            .and_then(|target| guard::admit(request.headers(), &target, ours.ip()).map(|()| target));
+    pub(super) async fn answer(
+        self,
+        mut request: Request<Incoming>,
+        caller: Arc<Caller>,
+        ours: SocketAddr,
+    ) -> Response<ReplyBody> {
+        let target = self.sort(&mut request, &caller, ours).await;
         if let Ok(Target::Api) = target {
             let named = target::take_workload(request.uri_mut());
             if let Some(name) = named.and_then(|workload| HeaderValue::from_str(workload.as_str()).ok()) {
@@ -48,9 +79,9 @@ impl Front {
                 answer.extensions_mut().remove::<Refused>();
                 answer
             }
-            Ok(Target::Api) => self.call(request, &path).await,
+            Ok(Target::Api) => self.call(request, &path, &caller).await,
             Ok(Target::Tunnel(to)) => {
-                self.tunnel(&mut request, &to).await.unwrap_or_else(|refusal| respond::refuse(&refusal, &path))
+                self.tunnel(&mut request, &to, &caller).await.unwrap_or_else(|refusal| respond::refuse(&refusal, &path))
             }
             Err(refusal) => {
                 let waits = waits_for_continue(request.headers());
@@ -63,16 +94,39 @@ impl Front {
         answer
     }
 
-    async fn call(&self, mut request: Request<Incoming>, path: &str) -> Response<ReplyBody> {
+    /// Where it wants to go, if it may. A web page hears no more than that it is one, not even whose sidecar this is.
+    async fn sort(
+        &self,
+        request: &mut Request<Incoming>,
+        caller: &Caller,
+        ours: SocketAddr,
+    ) -> Result<Target, Refusal> {
+        let access = &self.gate.access;
+        let target = target::read(&request.method().clone(), request.uri_mut(), ours, &access.hosts)?;
+        guard::admit(request.headers(), &target, ours.ip(), &access.hosts)?;
+        access.admit(caller).await?;
+        if target != Target::Local {
+            access.check_token(request.headers(), request.uri().query())?;
+        }
+        Ok(target)
+    }
+
+    async fn call(&self, mut request: Request<Incoming>, path: &str, caller: &Caller) -> Response<ReplyBody> {
         let waits = waits_for_continue(request.headers());
         let query = request.uri().query().map(str::to_owned);
-        let injected = inject::api_call(request.headers_mut(), query.as_deref(), &self.sidecar.keys.current());
-        if let Err(problem) = injected {
-            return refuse_politely(&no_key(&problem), Some(request.into_body()), waits, path).await;
+        let facts = self.facts(request.headers(), caller).await;
+        let injected = facts.and_then(|facts| {
+            let keys = self.sidecar.keys.current();
+            inject::api_call(request.headers_mut(), query.as_deref(), &keys, &facts).map_err(|problem| no_key(&problem))
+        });
+        match injected {
+            Ok(injected) => self.note(&injected),
+            Err(refusal) => return refuse_politely(&refusal, Some(request.into_body()), waits, path).await,
         }
         match self.sidecar.gateway.call(request).await {
-            Ok(response) => {
+            Ok(mut response) => {
                 self.learn(response.status());
+                strip_cors(response.headers_mut());
                 response.map(Either::Right)
             }
             Err(unforwarded) => {
@@ -83,8 +137,16 @@ impl Front {
         }
     }
 
-    async fn tunnel(&self, request: &mut Request<Incoming>, to: &Authority) -> Result<Response<ReplyBody>, Refusal> {
-        let headers = inject::tunnel(request.headers(), &self.sidecar.keys.current()).map_err(|p| no_key(&p))?;
+    async fn tunnel(
+        &self,
+        request: &mut Request<Incoming>,
+        to: &Authority,
+        caller: &Caller,
+    ) -> Result<Response<ReplyBody>, Refusal> {
+        let facts = self.facts(request.headers(), caller).await?;
+        let (headers, injected) =
+            inject::tunnel(request.headers(), &self.sidecar.keys.current(), &facts).map_err(|p| no_key(&p))?;
+        self.note(&injected);
         let answer = self.sidecar.gateway.connect(to, headers).await.map_err(|unforwarded| {
             let refusal = unforwarded.refusal();
             tracing::warn!(reason = refusal.reason, %to, "{}", refusal.message);
@@ -106,6 +168,23 @@ impl Front {
     fn learn(&self, status: StatusCode) {
         if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::PROXY_AUTHENTICATION_REQUIRED) {
             self.sidecar.keys.refused();
+        }
+    }
+
+    /// Who calls, as far as it is known by now.
+    async fn facts(&self, headers: &HeaderMap, caller: &Caller) -> Result<Facts, Refusal> {
+        let keys = self.sidecar.keys.current();
+        let names_itself = inject::claimed_workload(headers).is_some();
+        let patience = if keys.workloads.is_empty() || names_itself { NAME_PATIENCE } else { KEY_PATIENCE };
+        match caller.facts(patience).await {
+            Some(facts) => Access::check_mesh(facts).map(|()| facts.clone()),
+            None => Ok(Facts { user: self.callers().own_name_of(caller).await, process: None }),
+        }
+    }
+
+    fn note(&self, injected: &Injected) {
+        if let Some(sighting) = &injected.sighting {
+            self.gate.sightings.note(sighting, injected.workload.as_ref().map_or("unknown", Workload::as_str));
         }
     }
 

@@ -22,7 +22,7 @@ pub(super) enum Target {
 }
 
 /// Reads the target. An absolute one that names ourselves becomes a plain path: clients with `HTTP_PROXY` and no `NO_PROXY` send that.
-pub(super) fn read(method: &Method, uri: &mut Uri, ours: SocketAddr) -> Result<Target, Refusal> {
+pub(super) fn read(method: &Method, uri: &mut Uri, ours: SocketAddr, names: &[String]) -> Result<Target, Refusal> {
     let bad = |message: String| Refusal::new(StatusCode::BAD_REQUEST, "bad_target", message);
     if method == Method::CONNECT {
         let text = uri.authority().map_or("", |authority| authority.as_str());
@@ -30,7 +30,7 @@ pub(super) fn read(method: &Method, uri: &mut Uri, ours: SocketAddr) -> Result<T
     }
     if let Some(authority) = uri.authority() {
         let port = authority.port_u16().unwrap_or(80);
-        if uri.scheme_str() != Some("http") || port != ours.port() || !names_us(authority.host(), ours.ip()) {
+        if uri.scheme_str() != Some("http") || port != ours.port() || !names_us(authority.host(), ours.ip(), names) {
             return Err(absolute_form());
         }
         let path = uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
@@ -62,9 +62,10 @@ fn absolute_form() -> Refusal {
     )
 }
 
-/// Whether a host name means this machine. Address literals are safe: only names can be rebound to another machine's page.
-pub(super) fn names_us(host: &str, ours: IpAddr) -> bool {
-    if host.eq_ignore_ascii_case("localhost") {
+/// Whether a host name means this machine: `localhost`, or one of the names that the operator vouches for. Address literals are
+/// safe: only names can be rebound to another machine's page.
+pub(super) fn names_us(host: &str, ours: IpAddr, names: &[String]) -> bool {
+    if host.eq_ignore_ascii_case("localhost") || names.iter().any(|name| host.eq_ignore_ascii_case(name)) {
         return true;
     }
     let literal = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
@@ -77,7 +78,7 @@ mod tests {
 
     fn read_text(method: &Method, text: &str) -> (Result<Target, &'static str>, String) {
         let mut uri = text.parse().unwrap();
-        let target = read(method, &mut uri, "127.0.0.1:4000".parse().unwrap()).map_err(|refusal| refusal.reason);
+        let target = read(method, &mut uri, "127.0.0.1:4000".parse().unwrap(), &[]).map_err(|refusal| refusal.reason);
         (target, uri.to_string())
     }
 
