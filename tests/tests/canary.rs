@@ -42,8 +42,8 @@ fn process_files(pid: &str) -> String {
 }
 
 fn private(path: &Path, text: &str, mode: u32) {
-    fs::write(path, text).unwrap();
-    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    fs::write(path, text).expect("the directory is writable");
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("our own file");
 }
 
 #[test]
