@@ -15,7 +15,7 @@ const MAX_IDLE: usize = 256;
 /// no more than a new connection).
 const LEAP: Duration = Duration::from_secs(2);
 /// Whoever paused for so long asks the kernel whether the way is still the same: five system calls, too many for each of a burst.
-const SURE_FOR: Duration = Duration::from_millis(20);
+const SURE_FOR: Duration = Duration::from_millis(5);
 /// The sweep does not wake up more often than this.
 const SWEEP_PAUSE: Duration = Duration::from_secs(1);
 

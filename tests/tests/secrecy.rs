@@ -42,8 +42,8 @@ fn process_files(pid: &str) -> String {
 }
 
 fn private(path: &Path, text: &str, mode: u32) {
-    fs::write(path, text).expect("the directory is writable");
-    fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("our own file");
+    fs::write(path, text).unwrap_or_else(|error| panic!("{path:?}: {error}"));
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap_or_else(|error| panic!("{path:?}: {error}"));
 }
 
 #[test]
