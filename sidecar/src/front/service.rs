@@ -28,8 +28,8 @@ use crate::respond::{self, Refused, ReplyBody};
 use crate::workload::{Caller, Callers, Facts};
 
 /// How long a call waits for the name of its program, once on each connection: the look that began when the connection was taken
-/// mostly takes 2 ms, and a model's first word a hundred times as long as this.
-const NAME_PATIENCE: Duration = Duration::from_millis(10);
+/// mostly takes 2 ms (on macOS, where commands must be started, a hundred), and a model's first word takes longer than any of these.
+const NAME_PATIENCE: Duration = Duration::from_millis(if cfg!(target_os = "macos") { 200 } else { 10 });
 /// Where workloads have keys of their own the name says whose money it is, and a call rather waits.
 const KEY_PATIENCE: Duration = Duration::from_secs(2);
 

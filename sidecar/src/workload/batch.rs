@@ -9,6 +9,7 @@ use http::HeaderValue;
 
 use super::callers::{Caller, Callers, Clue, Facts, Wanted};
 use super::cgroup::Groups;
+use super::lsof;
 use super::mesh::MeshWatch;
 use super::process::Process;
 use super::processes::Processes;
@@ -93,6 +94,10 @@ fn follow_connections(callers: &Callers, wanted: Vec<(Arc<Caller>, Clue)>) -> Ve
     }
     let mut found = match socket::find_in_tables(&pairs, |path| fs::read_to_string(path)) {
         Ok(found) => found.into_iter(),
+        Err(_) if cfg!(target_os = "macos") => {
+            name_by_commands(callers, &wanted);
+            return wanted.into_iter().filter(|(_, clue)| !matches!(clue, Clue::Connection(_))).collect();
+        }
         Err(error) => {
             if cfg!(target_os = "linux") {
                 tracing::error!("/proc/net/tcp cannot be read ({error}): callers cannot be told apart and are refused");
@@ -111,4 +116,23 @@ fn follow_connections(callers: &Callers, wanted: Vec<(Arc<Caller>, Clue)>) -> Ve
         }
     }
     clues
+}
+
+/// Where there is no table. Nobody waits for the user then, who is not told; the program's name comes later.
+fn name_by_commands(callers: &Callers, wanted: &[(Arc<Caller>, Clue)]) {
+    let mut pairs = Vec::new();
+    let mut named = Vec::new();
+    for (caller, clue) in wanted {
+        if let Clue::Connection(pair) = clue {
+            callers.leave_untold(caller);
+            pairs.push(*pair);
+            named.push(caller);
+        }
+    }
+    for (caller, holder) in named.into_iter().zip(lsof::find(&pairs)) {
+        caller.settle(holder.map_or_else(Facts::default, |holder| Facts {
+            user: HeaderValue::from_str(&holder.user).ok().filter(|user| !user.is_empty()),
+            process: Some(Process::of(&holder.program)),
+        }));
+    }
 }

@@ -208,11 +208,15 @@ impl Callers {
 
     /// Neither the kernel nor its table tells.
     pub(super) fn give_up(&self, caller: &Caller) {
-        // Where it should be told, a caller without an owner stays out.
+        self.leave_untold(caller);
+        caller.settle(Facts::default());
+    }
+
+    /// Where it should be told, a caller without an owner stays out.
+    pub(super) fn leave_untold(&self, caller: &Caller) {
         if cfg!(not(target_os = "linux")) {
             caller.belong_to(Owner::Untold);
         }
-        caller.settle(Facts::default());
     }
 
     fn look_for(self: &Arc<Self>, caller: &Arc<Caller>, clue: Clue) {

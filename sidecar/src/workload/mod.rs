@@ -3,11 +3,13 @@
 //! The kernel is asked for the user when a connection is taken, because that decides whether it may speak at all. The program is
 //! looked for behind the caller's back, for many connections at once, and holds no call up for more than a moment.
 //!
-//! All of it is Linux's: `sock_diag(7)` and `/proc`. Elsewhere it finds nothing, and [`Owner::Untold`] says so.
+//! Users and programs are Linux's: `sock_diag(7)` and `/proc`. On macOS the programs are named by commands of the system; users are not
+//! told there, nor is anything elsewhere, and [`Owner::Untold`] says so.
 
 mod batch;
 mod callers;
 mod cgroup;
+mod lsof;
 mod mesh;
 mod netlink;
 mod process;

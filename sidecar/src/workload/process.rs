@@ -39,6 +39,11 @@ impl Process {
         Self::describe(place, &program)
     }
 
+    /// A caller of whom the program alone is known.
+    pub(super) fn of(program: &Program) -> Self {
+        Self::describe(None, program)
+    }
+
     /// A caller of whom only the control group is known.
     pub(super) fn in_group(place: String) -> Self {
         Self::describe(Some(place), &Program::default())
