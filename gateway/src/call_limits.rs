@@ -35,7 +35,8 @@ impl CallLimits {
             // What the file says of all keys is meant for those that it does not know.
             scopes.retain(|scope| !matches!(scope.kind(), ScopeKind::Key | ScopeKind::KeyModel));
         }
-        let output = output_limit(ask.endpoint, &ask.body).and_then(|output| output.asked).unwrap_or(0);
+        let fields = ask.fields();
+        let output = output_limit(ask.endpoint, |name| fields.read(name)).and_then(|output| output.asked).unwrap_or(0);
         let prompt = estimate(ask.body.len() as u64, 0).input;
         Self { scopes, tokens: prompt + output.min(EXPECTED_OUTPUT) }
     }

@@ -143,7 +143,8 @@ impl WorstCase {
     fn of(gateway: &Gateway, ask: &Ask, choice: &Choice, upstream: &Upstream) -> Option<Self> {
         let prompt = exact(ask.endpoint, &ask.body);
         let ceiling = ceiling(gateway, &prompt, choice, upstream)?;
-        let Some(output) = output_limit(ask.endpoint, &ask.body) else {
+        let fields = ask.fields();
+        let Some(output) = output_limit(ask.endpoint, |name| fields.read(name)) else {
             let amount = ceiling.amount(0);
             let (least, comfortable, most) = (amount, amount, amount);
             return Some(Self { ceiling, output: None, wanted: 0, is_bounded: true, least, comfortable, most });

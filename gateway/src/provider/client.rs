@@ -88,15 +88,16 @@ impl Client {
     /// # Errors
     /// When no answer begins.
     pub async fn send(&self, request: Request<Full<Bytes>>, timeout: Duration) -> Result<Reply, ClientError> {
-        let host = request.uri().authority().map(ToString::to_string).unwrap_or_default();
+        let authority = request.uri().authority().cloned();
+        let host = || authority.as_ref().map(ToString::to_string).unwrap_or_default();
         match tokio::time::timeout(timeout, self.inner.request(request)).await {
-            Err(_) => Err(ClientError::Timeout { host, seconds: timeout.as_secs() }),
+            Err(_) => Err(ClientError::Timeout { host: host(), seconds: timeout.as_secs() }),
             Ok(Ok(answer)) => {
                 let (head, body) = answer.into_parts();
                 Ok(Reply { head, body: ReplyBody::Upstream(body) })
             }
             Ok(Err(error)) => {
-                let cause = innermost(&error);
+                let (host, cause) = (host(), innermost(&error));
                 Err(if error.is_connect() {
                     ClientError::Connect { host, cause }
                 } else {

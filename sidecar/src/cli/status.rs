@@ -115,7 +115,7 @@ fn describe_key(key: &Value, line: &mut impl FnMut(&str, &str)) {
     };
     line("newest row", &newest);
     let left = key["left_nanousd"].as_i64();
-    line("budget", &left.map_or_else(|| "no limit".to_owned(), |left| format!("${} left", NanoDollars(left))));
+    line("budget", &left.map_or_else(|| "no limit".to_owned(), |left| format!("{} left", NanoDollars(left))));
 }
 
 fn word(value: &Value) -> &str {

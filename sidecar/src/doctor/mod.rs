@@ -162,14 +162,15 @@ fn key_file(keys: &HostKeys, here: &Here) -> Finding {
         return Finding::ok(CHECK, format!("the sidecar has its key; this user has none ({problem})"));
     }
     let chmod =
-        problem.split_once("run: ").map(|(_, command)| command.split(" (").next().unwrap_or(command).to_owned());
+        problem.split_once("run: chmod").map(|(_, rest)| format!("chmod{}", rest.split(" (").next().unwrap_or(rest)));
     let finding = Finding::problem(CHECK, "no_key", problem)
         .cause("no key was made for this host yet, or not where hosts.toml says, or others can read it");
     match chmod {
         Some(command) => finding.next(command),
         None => finding
             .next("fleetgate whoami  # where the key should be")
-            .next("fleetgate keys create --alias vk-HOST --host HOST --out host.key  # by the administrator"),
+            .next("fleetgate keys invite --host HOST  # by the administrator")
+            .next("fleetgate enroll http://GATEWAY:4000 --token -  # here, with what that prints"),
     }
 }
 

@@ -1,5 +1,7 @@
 //! What an answer says about the limits that it counted in.
 
+use std::sync::LazyLock;
+
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::RateHold;
@@ -16,24 +18,27 @@ impl RateHold {
     /// they take the place of the provider's only where a limit of ours is, since programs pace themselves by them. LiteLLM's
     /// names tell of each kind of scope.
     pub fn set_headers(&self, headers: &mut HeaderMap) {
-        for (measure, level) in [
-            (Measure::Requests, (|line| line.requests) as fn(&Line) -> Option<Level>),
-            (Measure::Tokens, |line| line.tokens),
-        ] {
-            let word = measure.word();
+        if self.lines.is_empty() {
+            return;
+        }
+        for (names, level) in
+            NAMES.iter().zip([(|line| line.requests) as fn(&Line) -> Option<Level>, |line| line.tokens])
+        {
             let tightest = |kind: Option<ScopeKind>| {
                 let of_kind = self.lines.iter().filter(move |line| kind.is_none_or(|kind| line.scope.kind() == kind));
                 of_kind.filter_map(level).min_by_key(|level| (level.remaining, level.limit))
             };
             let Some(overall) = tightest(None) else { continue };
-            insert(headers, &format!("x-ratelimit-limit-{word}"), &overall.limit);
-            insert(headers, &format!("x-ratelimit-remaining-{word}"), &overall.remaining);
-            insert(headers, &format!("x-ratelimit-reset-{word}"), &spelled(overall.resets_in));
-            for kind in ScopeKind::ALL {
-                if let Some(level) = tightest(Some(kind)) {
-                    let whose = descriptor(kind);
-                    insert(headers, &format!("x-ratelimit-{whose}-limit-{word}"), &level.limit);
-                    insert(headers, &format!("x-ratelimit-{whose}-remaining-{word}"), &level.remaining);
+            let [limit, remaining] = &names.overall;
+            headers.insert(limit, HeaderValue::from(overall.limit));
+            headers.insert(remaining, HeaderValue::from(overall.remaining));
+            if let Ok(reset) = HeaderValue::from_str(&spelled(overall.resets_in)) {
+                headers.insert(&names.reset, reset);
+            }
+            for (kind, [limit, remaining]) in &names.by_kind {
+                if let Some(level) = tightest(Some(*kind)) {
+                    headers.insert(limit, HeaderValue::from(level.limit));
+                    headers.insert(remaining, HeaderValue::from(level.remaining));
                 }
             }
         }
@@ -47,11 +52,27 @@ impl RateHold {
     }
 }
 
-fn insert(headers: &mut HeaderMap, name: &str, value: &dyn ToString) {
-    if let (Ok(name), Ok(value)) = (name.parse::<HeaderName>(), HeaderValue::from_str(&value.to_string())) {
-        headers.insert(name, value);
-    }
+/// The names for one measure: put together once, for each answer has them.
+struct Names {
+    /// The limit, and what is left of it.
+    overall: [HeaderName; 2],
+    reset: HeaderName,
+    by_kind: Vec<(ScopeKind, [HeaderName; 2])>,
 }
+
+static NAMES: LazyLock<[Names; 2]> = LazyLock::new(|| {
+    [Measure::Requests, Measure::Tokens].map(|measure| {
+        let word = measure.word();
+        // All of these are lower-case words and dashes.
+        let name = |text: String| HeaderName::try_from(text).unwrap_or(KEY_RPM);
+        let pair = |whose: &str| ["limit", "remaining"].map(|what| name(format!("x-ratelimit-{whose}{what}-{word}")));
+        Names {
+            overall: pair(""),
+            reset: name(format!("x-ratelimit-reset-{word}")),
+            by_kind: ScopeKind::ALL.into_iter().map(|kind| (kind, pair(&format!("{}-", descriptor(kind))))).collect(),
+        }
+    })
+});
 
 /// A time as OpenAI writes it: `1s`, `6m0s`.
 fn spelled(seconds: u64) -> String {

@@ -22,28 +22,17 @@ pub struct OutputAsk {
     pub choices: u64,
 }
 
-#[derive(Debug, Default, serde::Deserialize)]
-#[serde(default)]
-struct Limits {
-    max_tokens: Value,
-    max_completion_tokens: Value,
-    max_output_tokens: Value,
-    thinking: Value,
-    n: Value,
-    best_of: Value,
-}
-
-/// Reads the output limit; `None` where the model writes nothing.
+/// Reads the output limit; `None` where the model writes nothing. `member` gives the request's members by name.
 #[must_use]
-pub fn output_limit(endpoint: Endpoint, body: &[u8]) -> Option<OutputAsk> {
+pub fn output_limit(endpoint: Endpoint, member: impl Fn(&str) -> Option<Value>) -> Option<OutputAsk> {
     if matches!(endpoint, Endpoint::Embeddings | Endpoint::CountTokens) {
         return None;
     }
-    let limits: Limits = serde_json::from_slice(body).unwrap_or_default();
-    let (asked, member) = match endpoint.dialect() {
-        Dialect::Responses => (whole(&limits.max_output_tokens), "max_output_tokens"),
-        Dialect::Anthropic => (whole(&limits.max_tokens), "max_tokens"),
-        Dialect::OpenAi => match (whole(&limits.max_completion_tokens), whole(&limits.max_tokens)) {
+    let number = |name: &str| member(name).as_ref().and_then(whole);
+    let (asked, name) = match endpoint.dialect() {
+        Dialect::Responses => (number("max_output_tokens"), "max_output_tokens"),
+        Dialect::Anthropic => (number("max_tokens"), "max_tokens"),
+        Dialect::OpenAi => match (number("max_completion_tokens"), number("max_tokens")) {
             // Servers differ in which of two they follow.
             (Some(one), other) => (Some(other.map_or(one, |other| one.max(other))), "max_completion_tokens"),
             (None, asked) => (asked, "max_tokens"),
@@ -52,18 +41,18 @@ pub fn output_limit(endpoint: Endpoint, body: &[u8]) -> Option<OutputAsk> {
     let floor = match endpoint.dialect() {
         Dialect::Responses => RESPONSES_LEAST,
         Dialect::Anthropic => {
-            let budget = limits.thinking.get("budget_tokens").and_then(whole);
+            let budget = member("thinking").and_then(|thinking| whole(thinking.get("budget_tokens")?));
             budget.map_or(1, |budget| budget.saturating_add(BESIDE_THINKING))
         }
         Dialect::OpenAi => 1,
     };
     let choices = match endpoint {
-        Endpoint::Chat => whole(&limits.n),
-        Endpoint::Completions => whole(&limits.n).max(whole(&limits.best_of)),
+        Endpoint::Chat => number("n"),
+        Endpoint::Completions => number("n").max(number("best_of")),
         _ => None,
     };
     let floor = asked.map_or(floor, |asked| floor.min(asked));
-    Some(OutputAsk { asked, member, floor, choices: choices.unwrap_or(1).max(1) })
+    Some(OutputAsk { asked, member: name, floor, choices: choices.unwrap_or(1).max(1) })
 }
 
 /// A whole number, `4096.0` included. Anything else asks for nothing: the provider would refuse it.
@@ -84,7 +73,7 @@ mod tests {
     use super::*;
 
     fn ask(endpoint: Endpoint, body: &Value) -> (Option<u64>, &'static str, u64, u64) {
-        let ask = output_limit(endpoint, body.to_string().as_bytes()).unwrap();
+        let ask = output_limit(endpoint, |name| body.get(name).cloned()).unwrap();
         (ask.asked, ask.member, ask.floor, ask.choices)
     }
 
@@ -107,7 +96,7 @@ mod tests {
             ),
             (Some(32_000), "max_tokens", 11_024, 1)
         );
-        assert_eq!(output_limit(Endpoint::Embeddings, b"{}"), None);
+        assert_eq!(output_limit(Endpoint::Embeddings, |_| None), None);
     }
 
     #[test]
@@ -116,6 +105,5 @@ mod tests {
             assert_eq!(ask(Endpoint::Chat, &json!({"max_tokens": bad, "n": bad})), (None, "max_tokens", 1, 1), "{bad}");
         }
         assert_eq!(ask(Endpoint::Chat, &json!({"max_tokens": 4096.0})).0, Some(4_096));
-        assert_eq!(output_limit(Endpoint::Chat, b"[").unwrap().asked, None);
     }
 }
