@@ -65,6 +65,7 @@ struct Shared {
     over: AtomicBool,
     next: AtomicUsize,
     finished: watch::Sender<usize>,
+    refused: AtomicUsize,
 }
 
 impl Load {
@@ -73,7 +74,8 @@ impl Load {
     pub fn start(address: SocketAddr, keys: &[&str], clients: usize) -> Self {
         let (life, lives) = watch::channel(0);
         let (over, next) = (AtomicBool::new(false), AtomicUsize::new(0));
-        let shared = Arc::new(Shared { address, over, next, finished: watch::Sender::new(0) });
+        let shared =
+            Arc::new(Shared { address, over, next, finished: watch::Sender::new(0), refused: AtomicUsize::new(0) });
         let mut all = JoinSet::new();
         for key in keys {
             for first in 0..clients {
@@ -92,6 +94,12 @@ impl Load {
     #[must_use]
     pub fn finished(&self) -> usize {
         *self.shared.finished.borrow()
+    }
+
+    /// How many calls were refused so far.
+    #[must_use]
+    pub fn refused(&self) -> usize {
+        self.shared.refused.load(Ordering::Relaxed)
     }
 
     /// Ends it, and tells what was done.
@@ -135,6 +143,7 @@ async fn client(shared: Arc<Shared>, key: String, first: usize, mut lives: watch
             made.finished.insert(number, answer.header("x-fleetgate-request-id").to_owned());
             shared.finished.send_modify(|finished| *finished += 1);
         } else {
+            shared.refused.fetch_add(1, Ordering::Relaxed);
             let kind = (answer.status.as_u16(), answer.header("x-fleetgate-reason").to_owned());
             let refused = made.refused.entry(kind).or_insert_with(|| (0, answer.clone()));
             *refused = (refused.0 + 1, answer);
