@@ -18,10 +18,10 @@ const WAITS: &str = "fleetgate_sidecar_waits_total";
 const IDLE: usize = 2000;
 const BUSY: usize = 500;
 const CALLS_OF_EACH: usize = 2;
-const ROUNDS: usize = 6;
+const ROUNDS: usize = 16;
 /// After so many rounds the allocator has found most of its places.
-const SETTLED: usize = 2;
-/// From then to the last round: a tenth of what the busy connections would take if they stayed (some 40 kB each).
+const SETTLED: usize = 8;
+/// From then to the last round: a twentieth of what the busy connections would take if they stayed (some 40 kB each).
 const GROWTH_KB: u64 = 8 << 10;
 
 async fn connect(address: SocketAddr) -> TcpStream {
