@@ -215,8 +215,14 @@ fn rule(path: &str, node: &Node, report: &mut Report) -> EgressRule {
             "key" => text.map(|text| rule.key = Some(text.to_owned())),
             "host" => text.and_then(|text| HostLabel::parse(text).ok()).map(|host| rule.host = Some(host)),
             "workload" => text.and_then(|text| Workload::parse(text).ok()).map(|name| rule.workload = Some(name)),
-            "allow" => Some(rule.allow = patterns(path, Some(&entry.node), "allow", report)),
-            "deny" => Some(rule.deny = patterns(path, Some(&entry.node), "deny", report)),
+            "allow" => {
+                rule.allow = patterns(path, Some(&entry.node), "allow", report);
+                Some(())
+            }
+            "deny" => {
+                rule.deny = patterns(path, Some(&entry.node), "deny", report);
+                Some(())
+            }
             _ => None,
         };
         if understood.is_none() {
