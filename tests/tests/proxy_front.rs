@@ -140,17 +140,18 @@ async fn nobody_can_trust_everyone_or_listen_to_everyone_by_mistake() {
 
 #[tokio::test]
 async fn no_tunnel_leads_to_the_gateways_own_ports() {
-    let gw = Gateway::start(|c| c.set("fleetgate", "forward_proxy", json!({"listen": "127.0.0.1:0"}))).await;
-    let (api, proxy) = (gw.address().port(), gw.proxy().port());
+    // A loopback address of this process alone: its ports are known before, and nobody else's.
+    let process = std::process::id();
+    let own = format!("127.{}.{}.9", 64 + process / 250 % 64, process % 250);
+    let (api, proxy) = (4000, 8888);
     let opened = json!({"dangerously_allow_networks": ["0.0.0.0/0"], "ports": [api, proxy]});
-    drop(gw);
-    let listen = json!({"listen": format!("127.0.0.1:{proxy}")});
+    let listen = json!({"listen": format!("{own}:{proxy}")});
     let gw = Gateway::start(|c| {
-        let c = c.listen(&format!("127.0.0.1:{api}"));
+        let c = c.listen(&format!("{own}:{api}"));
         c.set("fleetgate", "forward_proxy", listen).set("fleetgate", "egress", opened)
     })
     .await;
-    for destination in ["127.0.0.1", "localhost", "0.0.0.0", "[::ffff:127.0.0.1]"] {
+    for destination in [own.clone(), "0.0.0.0".to_owned(), format!("[::ffff:{own}]")] {
         for port in [api, proxy] {
             let to = format!("{destination}:{port}");
             let tunnel = Tunnel::open(gw.proxy(), &to, &bearer(MASTER_KEY)).await;
