@@ -7,13 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use fleetgate_wire::endpoint::Dialect;
 use fleetgate_wire::header as names;
-use http::{HeaderValue, Request, StatusCode};
+use http::{HeaderValue, Request, StatusCode, header};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper_util::service::TowerToHyperService;
 use jiff::Timestamp;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 
 use follow::{follow, forget_replaced, unless_away};
 
@@ -23,7 +24,7 @@ use crate::admit::rate::{Funds, Rates};
 use crate::auth::{Directory, Keyring, Mesh};
 use crate::config::{Config, Finding, OnClientGone, Severity};
 use crate::egress::Dialer;
-use crate::front::{Answer, Arrival, Intake, ListenError, Listener, serve};
+use crate::front::{Answer, Arrival, Door, Intake, ListenError, Listener, TunnelIntake, serve};
 use crate::gateway::Gateway;
 use crate::ledger::{Leasable, LeasedBudgets, LeasedRates, Ledger, LedgerError};
 use crate::limits::{LimitBook, levels, load_budgets, remember_bills};
@@ -41,6 +42,7 @@ use crate::{call, tunnel};
 pub(crate) struct Booted {
     gateway: Arc<Gateway>,
     listeners: Vec<Listener>,
+    proxy_listeners: Vec<Listener>,
     admin: axum::Router,
 }
 
@@ -90,7 +92,10 @@ pub(crate) fn review(config: &Config) -> Vec<Finding> {
 /// # Errors
 /// When one of them cannot be opened.
 pub(crate) async fn boot(config: Config, config_warnings: usize) -> Result<Booted, BootError> {
-    let listeners = config.listen.iter().map(|address| Listener::bind(*address)).collect::<Result<Vec<_>, _>>()?;
+    let bind = |addresses: &[SocketAddr]| {
+        addresses.iter().map(|address| Listener::bind(*address)).collect::<Result<Vec<_>, _>>()
+    };
+    let (listeners, proxy_listeners) = (bind(&config.listen)?, bind(&config.forward_proxy.listen)?);
     let ledger = Ledger::open(&config.database, &config.state_directory, config.durability).await?;
     let keyring = Arc::new(Keyring::new(
         config.master_key.as_ref(),
@@ -104,7 +109,8 @@ pub(crate) async fn boot(config: Config, config_warnings: usize) -> Result<Boote
     let client = Client::new()?;
     let tracer = Tracer::start(config.otel.as_ref(), Collector(client.clone()));
     tracer.count_in(&metrics);
-    let listening = listeners.iter().map(Listener::address).collect();
+    let listening = listeners.iter().chain(&proxy_listeners).map(Listener::address).collect();
+    let dialer = Arc::new(Dialer::new(config.egress.clone(), listening));
     let pricer = Pricer::new(catalogue_at_start(&config.catalogue)?).with_adjustments(config.price_adjustments.clone());
     let pricer = Arc::new(pricer);
     tokio::spawn(keep_fresh(Arc::clone(&pricer), client.clone(), config.catalogue.clone()));
@@ -151,6 +157,7 @@ pub(crate) async fn boot(config: Config, config_warnings: usize) -> Result<Boote
         config_warnings,
         metrics: Arc::clone(&metrics),
         metrics_open: config.metrics_open,
+        dialer: Arc::clone(&dialer),
         started_at: Timestamp::now(),
         changing,
     });
@@ -169,10 +176,10 @@ pub(crate) async fn boot(config: Config, config_warnings: usize) -> Result<Boote
         refusals: RefusalLog::default(),
         rates,
         ledger,
-        dialer: Dialer::new(config.egress.clone(), listening),
+        dialer,
         config,
     });
-    Ok(Booted { gateway, listeners, admin })
+    Ok(Booted { gateway, listeners, proxy_listeners, admin })
 }
 
 /// Has the ledger's state in the metrics.
@@ -202,17 +209,29 @@ impl Post for Collector {
 }
 
 impl Booted {
-    /// Where it listens, with the real ports.
+    /// Where it listens, with the real ports: the API's addresses, then the forward proxy's.
     pub(crate) fn addresses(&self) -> impl Iterator<Item = SocketAddr> + '_ {
-        self.listeners.iter().map(Listener::address)
+        self.listeners.iter().chain(&self.proxy_listeners).map(Listener::address)
     }
 
     /// Serves until `stop` resolves, finishes what is under way, and writes the last rows.
     pub(crate) async fn run(self, stop: impl Future<Output = ()>) {
-        let Self { gateway, listeners, admin } = self;
-        let handler = Arc::clone(&gateway);
+        let Self { gateway, listeners, proxy_listeners, admin } = self;
+        let (handler, proxy_handler) = (Arc::clone(&gateway), Arc::clone(&gateway));
         let handle = move |request, peer| answer(Arc::clone(&handler), admin.clone(), request, peer);
-        serve(listeners, handle, stop).await;
+        let forward = move |request, peer| forward(Arc::clone(&proxy_handler), request, peer);
+        let (tell, told) = watch::channel(());
+        let stop_both = async {
+            stop.await;
+            drop(tell);
+        };
+        // An error says that the sender is gone, which is what is waited for.
+        let stopped = |mut told: watch::Receiver<()>| async move { drop(told.changed().await) };
+        tokio::join!(
+            stop_both,
+            serve(listeners, handle, stopped(told.clone())),
+            serve(proxy_listeners, forward, stopped(told)),
+        );
         gateway.dialer.stop().await;
         gateway.ledger.close().await;
         // Rows first: the collector may be away.
@@ -229,7 +248,7 @@ async fn answer(gateway: Arc<Gateway>, admin: axum::Router, request: Request<Inc
             let visit = visit.insert(Visit::new(intake.endpoint));
             serve_call(&gateway, intake, visit).await
         }
-        Arrival::Tunnel(intake) => tunnel::serve(&gateway, intake).await,
+        Arrival::Tunnel(intake) => return connect(&gateway, intake, Door::Api).await,
         Arrival::AbsoluteForm(_) => Err(Refusal::AbsoluteForm),
         Arrival::Other(request) => Ok(manage(admin, request, peer).await),
     };
@@ -238,6 +257,36 @@ async fn answer(gateway: Arc<Gateway>, admin: axum::Router, request: Request<Inc
         visit.end(&gateway, &answer);
     }
     answer.headers_mut().insert(names::GATEWAY, HeaderValue::from_static(VERSION));
+    answer
+}
+
+/// What the forward proxy's port serves. No path and no host name has a meaning of its own there.
+async fn forward(gateway: Arc<Gateway>, request: Request<Incoming>, peer: SocketAddr) -> Answer {
+    let method = request.method().clone();
+    match Arrival::sort(request, peer) {
+        Arrival::Tunnel(intake) => connect(&gateway, intake, Door::Proxy).await,
+        Arrival::AbsoluteForm(_) => closing(&Refusal::AbsoluteForm),
+        Arrival::Call(_) | Arrival::Other(_) => closing(&Refusal::ProxyOnly(method.to_string())),
+    }
+}
+
+async fn connect(gateway: &Arc<Gateway>, intake: TunnelIntake, door: Door) -> Answer {
+    match tunnel::serve(gateway, intake, door).await {
+        Ok(mut answer) => {
+            answer.headers_mut().insert(names::GATEWAY, HeaderValue::from_static(VERSION));
+            answer
+        }
+        Err(refusal) => closing(&refusal),
+    }
+}
+
+/// A refusal that ends its connection: what a client sends behind a `CONNECT` is meant for another, and must not be read as the
+/// next request.
+fn closing(refusal: &Refusal) -> Answer {
+    let mut answer = refusal.answer(Dialect::OpenAi);
+    let headers = answer.headers_mut();
+    headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    headers.insert(names::GATEWAY, HeaderValue::from_static(VERSION));
     answer
 }
 

@@ -33,7 +33,7 @@ pub(crate) struct Gateway {
     pub(crate) refusals: RefusalLog,
     pub(crate) rates: Rates,
     pub(crate) ledger: Ledger,
-    pub(crate) dialer: Dialer,
+    pub(crate) dialer: Arc<Dialer>,
 }
 
 impl Gateway {

@@ -106,6 +106,9 @@ pub enum Refusal {
         "plain http:// is not forwarded; tunnels for https:// are (CONNECT). If this call was meant for the gateway itself, set NO_PROXY to its host"
     )]
     AbsoluteForm,
+    /// Something else than a tunnel, where only tunnels are served.
+    #[error("only CONNECT is served here, not {0}; the API has its own port, and plain http:// is not forwarded")]
+    ProxyOnly(String),
     /// No such path.
     #[error("no such path: {0}; GET /v1/models lists models, docs/api.md lists paths")]
     NoSuchPath(String),
@@ -171,15 +174,17 @@ impl Refusal {
             Self::Ledger(LedgerError::AliasTaken(_)) => StatusCode::BAD_REQUEST,
             Self::Ledger(_) | Self::Unrecorded(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Tunnel(refused) => match refused {
-                TunnelRefused::Authority(_) => StatusCode::BAD_REQUEST,
-                TunnelRefused::Port { .. } | TunnelRefused::Destination { .. } | TunnelRefused::Myself(_) => {
-                    StatusCode::FORBIDDEN
-                }
+                TunnelRefused::Authority(_) | TunnelRefused::Body => StatusCode::BAD_REQUEST,
+                TunnelRefused::Port { .. }
+                | TunnelRefused::Policy { .. }
+                | TunnelRefused::Destination { .. }
+                | TunnelRefused::Myself(_) => StatusCode::FORBIDDEN,
                 TunnelRefused::Resolve { .. } | TunnelRefused::Connect { .. } => StatusCode::BAD_GATEWAY,
                 TunnelRefused::TooMany(_) => StatusCode::SERVICE_UNAVAILABLE,
+                TunnelRefused::TooManyOfKey { .. } => StatusCode::TOO_MANY_REQUESTS,
             },
             Self::UpgradeRequired => StatusCode::UPGRADE_REQUIRED,
-            Self::Method { .. } => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Method { .. } | Self::ProxyOnly(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::NoSuchPath(_) | Self::NotFound(_) => StatusCode::NOT_FOUND,
         }
     }
@@ -215,7 +220,7 @@ impl Refusal {
             Self::ThroughSidecar => "through_sidecar",
             Self::KeyChange(_) => "key_change",
             Self::UpgradeRequired => "upgrade_required",
-            Self::Method { .. } => "method_not_allowed",
+            Self::Method { .. } | Self::ProxyOnly(_) => "method_not_allowed",
             Self::NoSuchPath(_) | Self::NotFound(_) => "not_found_error",
         };
         word.to_owned()
@@ -294,6 +299,7 @@ impl Refusal {
             Self::ProxyDenied(_) => set(headers, header::PROXY_AUTHENTICATE, "Basic realm=\"fleetgate\""),
             Self::UpgradeRequired => set(headers, header::UPGRADE, "HTTP/1.1"),
             Self::Method { allowed, .. } => set(headers, header::ALLOW, allowed),
+            Self::ProxyOnly(_) => set(headers, header::ALLOW, "CONNECT"),
             Self::Rate(limited) => limited.set_headers(headers),
             _ => {}
         }

@@ -206,6 +206,15 @@ impl Gateway {
         self.running.address()
     }
 
+    /// Where it serves tunnels only.
+    ///
+    /// # Panics
+    /// When no `fleetgate.forward_proxy.listen` was set.
+    #[must_use]
+    pub fn proxy(&self) -> SocketAddr {
+        *self.running.addresses().get(1).expect("a forward proxy's address")
+    }
+
     /// Its address as a URL.
     #[must_use]
     pub fn url(&self) -> String {

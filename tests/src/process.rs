@@ -184,6 +184,12 @@ impl Running {
         self.listening[0]
     }
 
+    /// All addresses that it listens on, in its order.
+    #[must_use]
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.listening
+    }
+
     /// Its process id, while it lives.
     ///
     /// # Panics

@@ -238,6 +238,67 @@ async fn the_world_sees_the_gateways_address() {
     assert!(row.bytes_up.unwrap_or(0) > 0 && row.bytes_down.unwrap_or(0) > 0, "{row:#?}");
 }
 
+/// `curl` inside a namespace through the gateway: the answer to its `CONNECT`, and what came through the tunnel.
+fn through(host: &Netns, proxy: &str, url: &str) -> (String, String) {
+    let header = format!("Proxy-Authorization: Bearer {MASTER_KEY}");
+    let arguments = ["-k", "-x", proxy, "--proxy-header", &header, "-w", "%{http_connect}", "-D", "/dev/stderr", url];
+    let output = host.curl(&arguments);
+    (String::from_utf8_lossy(&output.stdout).into_owned(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+#[tokio::test]
+async fn a_name_that_changes_its_address_gains_nothing() {
+    let Some(host) = Netns::new("rbhost") else { return };
+    let (Some(middle), Some(world)) = (Netns::new("rbgw"), Netns::new("rbworld")) else { return };
+    host.link(&middle, "10.77.3");
+    middle.link(&world, "198.18.79");
+    // The second answer is the gateway's own machine, the third a mesh node.
+    middle.name_server("198.18.79.2");
+    let _names = world.impostor(&["dns", "198.18.79.2:53", "198.18.79.2,127.0.0.1,100.64.0.9"]);
+    let ca = TestCa::new();
+    let (certificate, private) = ca.server_files(&["rebind.test"]);
+    let (certificate, private) = (certificate.display().to_string(), private.display().to_string());
+    let _server = world.peer(&["198.18.79.2:443", &certificate, &private]);
+    let _victim = middle.peer(&["127.0.0.1:443", &certificate, &private]);
+    let egress = json!({"dangerously_allow_networks": ["198.18.79.0/24"]});
+    let _gateway =
+        Gateway::start(|c| c.inside(middle.name()).listen("10.77.3.2:4000").set("fleetgate", "egress", egress)).await;
+    let (seen, head) = through(&host, "http://10.77.3.2:4000", "https://rebind.test/");
+    assert_eq!(seen, "198.18.79.1\n200", "asked a second time, it would have been the gateway's machine: {head}");
+    for class in ["loopback", "mesh"] {
+        let (seen, head) = through(&host, "http://10.77.3.2:4000", "https://rebind.test/");
+        assert_eq!(seen, "403", "{head}");
+        assert!(head.contains(&format!("x-fleetgate-reason: destination_{class}")), "{head}");
+    }
+}
+
+/// Two nodes of a mesh whose rules keep them apart, and the gateway, which reaches both.
+#[tokio::test]
+async fn a_mesh_node_reaches_no_other_through_the_gateway() {
+    let Some(one) = Netns::new("msone") else { return };
+    let (Some(middle), Some(other)) = (Netns::new("msgw"), Netns::new("msother")) else { return };
+    one.link(&middle, "100.64.7");
+    middle.link(&other, "100.64.8");
+    let ca = TestCa::new();
+    let (certificate, private) = ca.server_files(&["100.64.8.2"]);
+    let (certificate, private) = (certificate.display().to_string(), private.display().to_string());
+    let _server = other.peer(&["100.64.8.2:443", &certificate, &private]);
+    middle.name_server("100.64.8.2");
+    let _names = other.impostor(&["dns", "100.64.8.2:53", "100.64.8.2"]);
+    let proxy = json!({"listen": "100.64.7.2:8888", "trust": ["100.64.0.0/10"]});
+    let _gateway =
+        Gateway::start(|c| c.inside(middle.name()).listen("100.64.7.2:4000").set("fleetgate", "forward_proxy", proxy))
+            .await;
+    assert!(middle.curl(&["-k", "https://100.64.8.2/"]).status.success(), "the gateway's machine itself reaches it");
+    for proxy in ["http://100.64.7.2:4000", "http://100.64.7.2:8888"] {
+        for destination in ["100.64.8.2", "other-node.test", "[::ffff:100.64.8.2]", "[64:ff9b::6440:802]"] {
+            let (seen, head) = through(&one, proxy, &format!("https://{destination}/"));
+            assert_eq!(seen, "403", "{proxy} {destination}: {head}");
+            assert!(head.contains("x-fleetgate-reason: destination_"), "{proxy} {destination}: {head}");
+        }
+    }
+}
+
 fn in_namespace_key(middle: &Netns) -> String {
     let bearer = format!("Authorization: Bearer {MASTER_KEY}");
     let body = r#"{"key_alias":"vk-mac","host":"mac"}"#;

@@ -79,7 +79,7 @@ fn parse_port(text: &str) -> Result<u16, AuthorityError> {
     text.parse().map_err(|_| bad())
 }
 
-fn parse_host(text: &str) -> Result<Host, AuthorityError> {
+pub(crate) fn parse_host(text: &str) -> Result<Host, AuthorityError> {
     let bad = || AuthorityError::BadHost(text.to_owned());
     if let Ok(address) = text.parse::<Ipv4Addr>() {
         return Ok(Host::Address(IpAddr::V4(address)));

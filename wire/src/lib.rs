@@ -6,6 +6,8 @@
 
 pub mod address;
 pub mod authority;
+pub mod domain;
+pub mod egress;
 pub mod endpoint;
 pub mod error_body;
 pub mod header;

@@ -20,11 +20,13 @@ pub struct TunnelLimits {
     pub idle: Duration,
     /// The same once one side has finished sending; shorter, since a dead peer often shows so.
     pub half_closed_idle: Duration,
+    /// Longest life, however busy.
+    pub life: Option<Duration>,
 }
 
 impl Default for TunnelLimits {
     fn default() -> Self {
-        Self { idle: Duration::from_secs(600), half_closed_idle: Duration::from_secs(60) }
+        Self { idle: Duration::from_secs(600), half_closed_idle: Duration::from_secs(60), life: None }
     }
 }
 
@@ -48,6 +50,8 @@ pub enum TunnelEnd {
     Broken(io::ErrorKind),
     /// Nothing moved for the idle limit.
     Idle,
+    /// It lived as long as a tunnel may.
+    Expired,
     /// The program that held it was stopped.
     Stopped,
 }
@@ -60,6 +64,7 @@ impl TunnelEnd {
             Self::Closed => "closed",
             Self::Broken(_) => "broken",
             Self::Idle => "idle_timeout",
+            Self::Expired => "max_lifetime",
             Self::Stopped => "stopped",
         }
     }
@@ -101,9 +106,17 @@ where
             Err(error) => TunnelEnd::Broken(error.kind()),
         },
         () = clock.silence(limits) => TunnelEnd::Idle,
+        () = lived(limits.life) => TunnelEnd::Expired,
         () = stop => TunnelEnd::Stopped,
     };
     TunnelReport { up: up.load(Relaxed), down: down.load(Relaxed), end }
+}
+
+async fn lived(life: Option<Duration>) {
+    match life {
+        Some(life) => tokio::time::sleep(life).await,
+        None => std::future::pending().await,
+    }
 }
 
 async fn copy(
@@ -254,5 +267,20 @@ mod tests {
         client.shutdown().await.unwrap();
         assert_eq!(task.await.unwrap().end, TunnelEnd::Idle);
         assert_eq!(began.elapsed().as_secs(), 60);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_busy_tunnel_ends_with_its_life_and_every_byte_is_counted() {
+        let (mut client, client_side) = duplex(64);
+        let (mut destination, destination_side) = duplex(64);
+        let limits = TunnelLimits { life: Some(Duration::from_secs(90)), ..TunnelLimits::default() };
+        let task = tokio::spawn(relay(client_side, Bytes::new(), destination_side, limits));
+        let (mut sent, mut seen) = (0, [0u8; 1]);
+        while client.write_all(b"x").await.is_ok() && destination.read_exact(&mut seen).await.is_ok() {
+            sent += 1;
+            tokio::time::sleep(Duration::from_secs(20)).await;
+        }
+        assert_eq!(task.await.unwrap(), TunnelReport { up: sent, down: 0, end: TunnelEnd::Expired });
+        assert_eq!(sent, 5);
     }
 }

@@ -4,6 +4,7 @@ use std::fmt::{Debug, Display};
 
 use fleetgate_gateway::auth::credentials as credentials_of;
 use fleetgate_wire::authority::Authority;
+use fleetgate_wire::domain::DomainPattern;
 use fleetgate_wire::header::CREDENTIALS;
 use fleetgate_wire::host::HostLabel;
 use fleetgate_wire::period::Period;
@@ -55,6 +56,36 @@ pub(crate) fn provider_key(bytes: &[u8]) {
 /// Where a tunnel leads.
 pub(crate) fn authority(bytes: &[u8]) {
     reads_back(bytes, Authority::parse);
+}
+
+/// A destination against the rules' patterns: what holds of a name is said by whole labels.
+pub(crate) fn destination(bytes: &[u8]) {
+    let Ok(authority) = std::str::from_utf8(bytes).map_err(drop).and_then(|text| Authority::parse(text).map_err(drop))
+    else {
+        return;
+    };
+    let host = authority.host().to_string();
+    for name in ["example.com", "com", "xn--bcher-kva.example"] {
+        let holds = |prefix: &str| {
+            let pattern = DomainPattern::parse(&format!("{prefix}{name}"));
+            pattern.is_ok_and(|pattern| pattern.matches(authority.host()))
+        };
+        let labels: Vec<&str> = host.split('.').collect();
+        let wanted: Vec<&str> = name.split('.').collect();
+        let below = labels.len() > wanted.len() && labels.ends_with(&wanted);
+        assert_eq!((holds(""), holds("*.")), (host == name, below), "{host} {name}");
+        assert_eq!(holds("."), holds("") || holds("*."), "{host} {name}");
+    }
+}
+
+pub(crate) fn destinations() -> Vec<Vec<u8>> {
+    crate::texts(&[
+        "api.example.com:443",
+        "example.com.:443",
+        "evilexample.com:1",
+        "a.bücher.example:443",
+        "10.0.0.1:443",
+    ])
 }
 
 /// Whatever stands in a header or in `?key=`.

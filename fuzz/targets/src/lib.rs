@@ -20,11 +20,12 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 13] = [
+pub const TARGETS: [Target; 14] = [
     Target { name: "sse", read: stream::split, seeds: stream::seeds },
     Target { name: "meter", read: stream::meter, seeds: stream::seeds },
     Target { name: "ask", read: request::ask, seeds: request::seeds },
     Target { name: "authority", read: identity::authority, seeds: identity::authorities },
+    Target { name: "destination", read: identity::destination, seeds: identity::destinations },
     Target { name: "credentials", read: identity::credentials, seeds: identity::headers },
     Target { name: "provider_key", read: identity::provider_key, seeds: identity::provider_keys },
     Target { name: "scope", read: identity::scope, seeds: identity::scopes },

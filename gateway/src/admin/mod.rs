@@ -6,6 +6,7 @@ mod caller;
 mod config;
 mod customers;
 mod duration;
+mod egress;
 mod entities;
 mod fields;
 mod health;
@@ -49,6 +50,7 @@ pub use caller::Peer;
 use crate::admit::budget::Budgets;
 use crate::auth::{Directory, Keyring};
 use crate::config::Setting;
+use crate::egress::Dialer;
 use crate::ledger::Ledger;
 use crate::metrics::Metrics;
 use crate::price::Pricer;
@@ -78,6 +80,8 @@ pub struct Admin {
     pub metrics: Arc<Metrics>,
     /// `/metrics` asks for no key.
     pub metrics_open: bool,
+    /// Where tunnels may lead.
+    pub dialer: Arc<Dialer>,
     /// What is spent and reserved.
     pub budgets: Budgets,
     /// Called after keys or entities have changed: their limits must be put in force.
@@ -143,6 +147,8 @@ pub fn router(admin: Admin) -> Router {
         .route("/api/spend", get(sums::show))
         .route("/api/spend/unpriced", get(unpriced::list))
         .route("/api/spend/reprice", post(reprice::reprice))
+        .route("/api/egress/explain", get(egress::explain))
+        .route("/api/egress/spend", get(egress::spend))
         .route("/api/stragglers", get(seen::stragglers))
         .route("/api/sightings", get(seen::sightings))
         .route("/api/config", get(config::show))

@@ -140,6 +140,16 @@ impl Mesh {
         }
     }
 
+    /// What the mesh calls the machine at this address, waited for: who shows no key is known by nothing else.
+    pub(super) async fn name_of(&self, peer: SocketAddr) -> Option<HostLabel> {
+        let mut sight = self.sight(peer);
+        sight.wait(ASK_WITHIN).await;
+        match sight.look() {
+            Look::Node(name) => Some(name),
+            Look::Pending | Look::Nobody | Look::Away(_) => None,
+        }
+    }
+
     /// What is known of an address. What is not, or is too old, is asked for behind the caller's back.
     fn sight(&self, peer: SocketAddr) -> Sight {
         let ip = peer.ip().to_canonical();

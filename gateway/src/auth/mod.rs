@@ -8,6 +8,7 @@ mod directory;
 mod keyring;
 mod mesh;
 mod origin;
+mod trust;
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -24,6 +25,7 @@ pub use directory::{Directory, EntityKind, EntityRecord};
 pub use keyring::{KeyRecord, Keyring};
 pub use mesh::Mesh;
 pub use origin::Origin;
+pub use trust::{TRUSTED_ALIAS, trusted};
 
 /// What rows call the master key.
 pub const MASTER_ALIAS: &str = "master-key";
@@ -140,6 +142,8 @@ pub enum CallerHost {
     Bound(HostLabel),
     /// A sidecar said so, with a key that is bound to none.
     Claimed(HostLabel),
+    /// The mesh calls the connection's address so, and the forward proxy trusts it.
+    Mesh(HostLabel),
     /// Nobody said; this is the other end of the connection.
     Address(IpAddr),
 }
@@ -151,6 +155,7 @@ impl CallerHost {
         match self {
             Self::Bound(_) => "key",
             Self::Claimed(_) => "claimed",
+            Self::Mesh(_) => "mesh",
             Self::Address(_) => "address",
         }
     }
@@ -161,7 +166,7 @@ impl CallerHost {
     #[must_use]
     pub fn label(&self) -> Option<&HostLabel> {
         match self {
-            Self::Bound(label) | Self::Claimed(label) => Some(label),
+            Self::Bound(label) | Self::Claimed(label) | Self::Mesh(label) => Some(label),
             Self::Address(_) => None,
         }
     }
@@ -170,7 +175,7 @@ impl CallerHost {
 impl fmt::Display for CallerHost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Bound(label) | Self::Claimed(label) => label.fmt(f),
+            Self::Bound(label) | Self::Claimed(label) | Self::Mesh(label) => label.fmt(f),
             Self::Address(address) => address.fmt(f),
         }
     }

@@ -1,22 +1,16 @@
 //! The `fleetgate:` section, apart from `listen` and `database`.
 
-use std::net::IpAddr;
 use std::time::Duration;
-
-use ipnet::IpNet;
 
 use super::report::Report;
 use super::section::{Given, Section};
-use super::{Durability, EgressSettings, OnClientGone, Origin};
+use super::{Durability, OnClientGone, Origin};
 
 const LEASE_TTL: Duration = Duration::from_secs(600);
 const LEAST_LEASE_TTL: Duration = Duration::from_secs(30);
 const MAX_REQUEST_BYTES: usize = 64 << 20;
-const IDLE: Duration = Duration::from_secs(600);
 /// An answer that nobody listens to is read for so long at most.
 const FINISH_WITHIN: Duration = Duration::from_secs(600);
-const MAX_TUNNELS: usize = 4096;
-const PORTS: &[u16] = &[443];
 
 /// `fleetgate.durability`.
 pub(super) fn durability(own: &Section<'_>, report: &mut Report) -> Durability {
@@ -104,20 +98,6 @@ pub(super) fn max_request_bytes(own: &Section<'_>, report: &mut Report) -> usize
     size(own, "max_request_bytes", MAX_REQUEST_BYTES, report)
 }
 
-/// `fleetgate.egress`.
-pub(super) fn egress(own: &Section<'_>, report: &mut Report) -> EgressSettings {
-    let section = Section::new("fleetgate.egress", own.get("egress"));
-    let idle = section.seconds("idle_timeout", report);
-    let (seconds, origin) = idle.map_or((IDLE, Origin::Default), |given| (given.value, given.origin));
-    report.setting("fleetgate.egress.idle_timeout", seconds.as_secs_f64().to_string(), origin);
-    EgressSettings {
-        ports: ports(&section, report),
-        opened: networks(&section, report),
-        idle: seconds,
-        max_tunnels: size(&section, "max_tunnels", MAX_TUNNELS, report),
-    }
-}
-
 /// `fleetgate.metrics.open`, or LiteLLM's setting that says the same the other way round.
 pub(super) fn metrics_open(own: &Section<'_>, litellm: &Section<'_>, report: &mut Report) -> bool {
     let section = Section::new("fleetgate.metrics", own.get("metrics"));
@@ -130,7 +110,7 @@ pub(super) fn metrics_open(own: &Section<'_>, litellm: &Section<'_>, report: &mu
     open
 }
 
-fn size(section: &Section<'_>, key: &str, default: usize, report: &mut Report) -> usize {
+pub(super) fn size(section: &Section<'_>, key: &str, default: usize, report: &mut Report) -> usize {
     let given = section.whole(key, report);
     let (size, origin) = match given {
         Some(given) => (usize::try_from(given.value).unwrap_or(usize::MAX), given.origin),
@@ -138,41 +118,4 @@ fn size(section: &Section<'_>, key: &str, default: usize, report: &mut Report) -
     };
     report.setting(format!("{}.{key}", section.path), size.to_string(), origin);
     size
-}
-
-fn ports(section: &Section<'_>, report: &mut Report) -> Vec<u16> {
-    let (ports, origin) = match section.get("ports") {
-        None => (PORTS.to_vec(), Origin::Default),
-        Some(node) => {
-            let parsed: Option<Vec<u16>> = node.texts().into_iter().map(|(text, _)| text.parse().ok()).collect();
-            let complete = parsed.filter(|ports| ports.len() == node.list().map_or(1, <[_]>::len));
-            if complete.is_none() {
-                report.error(node.place.origin(), "fleetgate.egress.ports must be a list of ports");
-            }
-            (complete.unwrap_or_default(), node.origin())
-        }
-    };
-    let shown: Vec<_> = ports.iter().map(u16::to_string).collect();
-    report.setting("fleetgate.egress.ports", shown.join(", "), origin);
-    ports
-}
-
-fn networks(section: &Section<'_>, report: &mut Report) -> Vec<IpNet> {
-    const KEY: &str = "dangerously_allow_networks";
-    let mut networks = Vec::new();
-    let Some(node) = section.get(KEY) else { return networks };
-    for (text, place) in node.texts() {
-        match text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)) {
-            Ok(network) => networks.push(network),
-            Err(_) => {
-                report.error(place.origin(), format!("{}.{KEY} takes networks such as 10.9.0.0/16", section.path));
-            }
-        }
-    }
-    if node.map().is_some() {
-        report.error(node.place.origin(), format!("{}.{KEY} must be a list of networks", section.path));
-    }
-    let shown: Vec<_> = networks.iter().map(IpNet::to_string).collect();
-    report.setting(format!("{}.{KEY}", section.path), shown.join(", "), node.origin());
-    networks
 }

@@ -338,6 +338,17 @@ pub(super) const KEYS_BY_PATH: &[(&str, Fate)] = &[
     ("fleetgate.egress.dangerously_allow_networks", Honoured),
     ("fleetgate.egress.idle_timeout", Honoured),
     ("fleetgate.egress.max_tunnels", Honoured),
+    ("fleetgate.egress.max_tunnels_per_key", Honoured),
+    ("fleetgate.egress.half_closed_timeout", Honoured),
+    ("fleetgate.egress.max_lifetime", Honoured),
+    ("fleetgate.egress.drain_timeout", Honoured),
+    ("fleetgate.egress.mode", Honoured),
+    ("fleetgate.egress.allow", Honoured),
+    ("fleetgate.egress.deny", Honoured),
+    ("fleetgate.egress.rules", Honoured),
+    ("fleetgate.forward_proxy", Honoured),
+    ("fleetgate.forward_proxy.listen", Honoured),
+    ("fleetgate.forward_proxy.trust", Honoured),
 ];
 
 /// What becomes of a key; `None` for one that nobody knows.

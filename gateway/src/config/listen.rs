@@ -10,6 +10,8 @@ use super::section::{Given, Section};
 use super::{Environment, Origin, Overrides};
 
 const PORT: u16 = 4000;
+/// tinyproxy's.
+const PROXY_PORT: u16 = 8888;
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// Reads the listen addresses. Wildcards and public addresses are refused unless the operator says that he means it.
@@ -26,15 +28,8 @@ pub(super) fn read(
     let permitted = permission.is_some_and(|given| given.value);
     let mut listen: Vec<SocketAddr> = Vec::new();
     for Given { value, origin } in addresses(overrides, own, environment, report) {
-        if !permitted && !address::is_listenable(value.ip()) {
-            let kind = if value.ip().is_unspecified() { "every network" } else { "a public network" };
-            let from =
-                if origin == Origin::Environment("HOST".to_owned()) { "HOST asks to listen" } else { "listening" };
-            let message = format!(
-                "{from} on {value}: that is {kind}. Take a loopback, mesh or private address, or say that you mean it with \
-                 --dangerously-listen-publicly or fleetgate.dangerously_listen_publicly: true"
-            );
-            report.error(origin.clone(), message);
+        if !permitted {
+            refuse_public(value, &origin, report);
         }
         if !listen.contains(&value) {
             report.setting("fleetgate.listen", value.to_string(), origin);
@@ -42,6 +37,45 @@ pub(super) fn read(
         }
     }
     listen
+}
+
+/// The forward proxy's addresses, under the same rules.
+pub(super) fn read_proxy(
+    overrides: &Overrides,
+    own: &Section<'_>,
+    given: &Node,
+    environment: &Environment,
+    report: &mut Report,
+) -> Vec<SocketAddr> {
+    // Its mistakes were reported with the other addresses'.
+    let permitted = permission(overrides, own, environment, &mut Report::default()).is_some_and(|given| given.value);
+    let texts = given.texts();
+    if texts.is_empty() {
+        report.error(given.place.origin(), "fleetgate.forward_proxy.listen must be ADDRESS:PORT or a list of them");
+    }
+    let texts = texts.into_iter().map(|(text, place)| (text, place.origin()));
+    let mut listen = Vec::new();
+    for Given { value, origin } in parse_all(texts, PROXY_PORT, report) {
+        if !permitted {
+            refuse_public(value, &origin, report);
+        }
+        report.setting("fleetgate.forward_proxy.listen", value.to_string(), origin);
+        listen.push(value);
+    }
+    listen
+}
+
+fn refuse_public(value: SocketAddr, origin: &Origin, report: &mut Report) {
+    if address::is_listenable(value.ip()) {
+        return;
+    }
+    let kind = if value.ip().is_unspecified() { "every network" } else { "a public network" };
+    let from = if *origin == Origin::Environment("HOST".to_owned()) { "HOST asks to listen" } else { "listening" };
+    let message = format!(
+        "{from} on {value}: that is {kind}. Take a loopback, mesh or private address, or say that you mean it with \
+         --dangerously-listen-publicly or fleetgate.dangerously_listen_publicly: true"
+    );
+    report.error(origin.clone(), message);
 }
 
 fn permission(
@@ -69,10 +103,10 @@ fn addresses(
 ) -> Vec<Given<SocketAddr>> {
     if !overrides.listen.is_empty() {
         let origin = Origin::CommandLine("--listen");
-        return parse_all(overrides.listen.iter().map(|text| (text.as_str(), origin.clone())), report);
+        return parse_all(overrides.listen.iter().map(|text| (text.as_str(), origin.clone())), PORT, report);
     }
     if let Some((list, origin)) = environment.given("FLEETGATE_LISTEN") {
-        return parse_all(list.split(',').map(|text| (text, origin.clone())), report);
+        return parse_all(list.split(',').map(|text| (text, origin.clone())), PORT, report);
     }
     if overrides.host.is_some() || overrides.port.is_some() {
         return host_and_port(overrides, environment, report);
@@ -85,15 +119,19 @@ fn addresses(
         let origin = |place: &super::node::Place| {
             if node.reference.is_some() { Node::origin(node) } else { place.origin() }
         };
-        return parse_all(texts.into_iter().map(|(text, place)| (text, origin(place))), report);
+        return parse_all(texts.into_iter().map(|(text, place)| (text, origin(place))), PORT, report);
     }
     host_and_port(overrides, environment, report)
 }
 
-fn parse_all<'a>(texts: impl Iterator<Item = (&'a str, Origin)>, report: &mut Report) -> Vec<Given<SocketAddr>> {
+fn parse_all<'a>(
+    texts: impl Iterator<Item = (&'a str, Origin)>,
+    port: u16,
+    report: &mut Report,
+) -> Vec<Given<SocketAddr>> {
     let mut addresses = Vec::new();
     for (text, origin) in texts {
-        match parse(text.trim()) {
+        match parse(text.trim(), port) {
             Some(address) => addresses.push(Given::new(address, origin)),
             None => {
                 report.error(origin, "a listen address must be ADDRESS:PORT, for example 127.0.0.1:4000 or [::1]:4000");
@@ -104,12 +142,12 @@ fn parse_all<'a>(texts: impl Iterator<Item = (&'a str, Origin)>, report: &mut Re
 }
 
 /// `ADDRESS:PORT`, an address, or a port; `localhost` is 127.0.0.1.
-fn parse(text: &str) -> Option<SocketAddr> {
+fn parse(text: &str, default_port: u16) -> Option<SocketAddr> {
     if let Ok(port) = text.parse::<u16>() {
         return Some(SocketAddr::new(LOOPBACK, port));
     }
     if let Some(address) = parse_ip(text) {
-        return Some(SocketAddr::new(address, PORT));
+        return Some(SocketAddr::new(address, default_port));
     }
     if let Some(port) = text.strip_prefix("localhost:") {
         return Some(SocketAddr::new(LOOPBACK, port.parse().ok()?));
@@ -174,7 +212,7 @@ mod tests {
             (":4000", None),
             ("host:4000", None),
         ] {
-            assert_eq!(parse(text), expected.map(|text| text.parse().unwrap()), "{text}");
+            assert_eq!(parse(text, PORT), expected.map(|text| text.parse().unwrap()), "{text}");
         }
     }
 }

@@ -8,8 +8,8 @@ use super::report::Report;
 use super::routing::Sections;
 use super::section::Section;
 use super::{
-    Config, Environment, Finding, Origin, Severity, budgets, catalogue, database, fleetgate, hooks, include, listen,
-    master_key, mesh, models, otel, rates, reference, review, routing, timeouts,
+    Config, Environment, Finding, Origin, Severity, budgets, catalogue, database, egress, fleetgate, hooks, include,
+    listen, master_key, mesh, models, otel, rates, reference, review, routing, timeouts,
 };
 
 /// What the command line said. Each has a twin in the environment, which [`load`] looks up itself.
@@ -128,7 +128,8 @@ fn build(
     let lease_ttl = fleetgate::lease_ttl(&own, report);
     let durability = fleetgate::durability(&own, report);
     let max_request_bytes = fleetgate::max_request_bytes(&own, report);
-    let egress = fleetgate::egress(&own, report);
+    let egress_settings = egress::read(&own, report);
+    let forward_proxy = egress::read_forward_proxy(overrides, &own, &environment, &listen, report);
     let mesh = mesh::read(&own, report);
     let metrics_open = fleetgate::metrics_open(&own, &sections.litellm, report);
     let otel = otel::read(&own, &sections.litellm, &environment, report);
@@ -159,7 +160,8 @@ fn build(
         stream_timeout: timeouts.stream,
         max_request_bytes,
         budgets,
-        egress,
+        egress: egress_settings,
+        forward_proxy,
         mesh,
         metrics_open,
         otel,

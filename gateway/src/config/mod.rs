@@ -6,6 +6,7 @@ mod catalogue;
 mod database;
 mod deployment;
 mod dotenv;
+mod egress;
 mod environment;
 mod fleetgate;
 mod hooks;
@@ -44,11 +45,11 @@ use fleetgate_wire::SecretString;
 use fleetgate_wire::host::HostLabel;
 use fleetgate_wire::scope::Scope;
 use http::{HeaderName, Uri};
-use ipnet::IpNet;
 
 pub use budgets::{BudgetEntry, BudgetSettings};
 pub use catalogue::{CatalogueSettings, Margin, PriceAdjustments};
 pub use database::DatabaseError;
+pub use egress::{EgressMode, EgressRule, EgressSettings, ForwardProxySettings, Trust};
 pub use live::{Running, RunningSetting};
 pub use load::{LoadError, Loaded, Overrides, config_file, load};
 pub use origin::{Finding, Origin, Setting, Severity};
@@ -94,6 +95,8 @@ pub struct Config {
     pub budgets: BudgetSettings,
     /// Where tunnels may lead.
     pub egress: EgressSettings,
+    /// Where only tunnels are served, and to whom without a key.
+    pub forward_proxy: ForwardProxySettings,
     /// Whether the mesh is asked which machine a call came from.
     pub mesh: MeshSettings,
     /// `/metrics` asks for no key.
@@ -229,19 +232,6 @@ pub struct Routing {
     pub fallbacks: BTreeMap<String, Vec<String>>,
     /// Attempts after the first within a group. `None`: each deployment once.
     pub num_retries: Option<u32>,
-}
-
-/// Where tunnels may lead.
-#[derive(Debug, Clone)]
-pub struct EgressSettings {
-    /// Destination ports.
-    pub ports: Vec<u16>,
-    /// Networks that are reachable although they are not public.
-    pub opened: Vec<IpNet>,
-    /// Longest silence of a tunnel.
-    pub idle: Duration,
-    /// Tunnels at once.
-    pub max_tunnels: usize,
 }
 
 /// Whether the mesh is asked which machine a call came from.

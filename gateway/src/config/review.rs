@@ -13,6 +13,7 @@ const OPEN: &[&str] = &[
     "general_settings",
     "fleetgate",
     "fleetgate.egress",
+    "fleetgate.forward_proxy",
     "fleetgate.metrics",
     "fleetgate.otel",
 ];

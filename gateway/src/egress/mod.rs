@@ -1,92 +1,46 @@
-//! [`Permit`](crate::admit::Permit) to a tunnel: resolve once, classify, dial that very address, relay, count.
+//! [`Permit`](crate::admit::Permit) to a tunnel: may it lead there, resolve once, classify, dial that very address, relay, count.
 
-use std::net::SocketAddr;
+mod dial;
+mod explain;
+mod places;
+mod policy;
+mod refusal;
+mod resolve;
+
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use fleetgate_wire::address::{AddressClass, PublicAddr};
-use fleetgate_wire::authority::{Authority, AuthorityError, Host};
-use fleetgate_wire::tunnel::{TunnelLimits, TunnelReport, relay_until};
+use fleetgate_wire::authority::Authority;
+use fleetgate_wire::tunnel::{TunnelEnd, TunnelLimits, TunnelReport, relay_until};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
+pub use policy::{Asker, Decision, Policy, Reason};
+pub use refusal::TunnelRefused;
+
+use crate::auth::{Caller, CallerKey};
 use crate::config::EgressSettings;
+use places::{KeyPlace, KeyPlaces};
 
-const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// A name with many dead addresses must not hold a client for minutes.
-const MAX_ADDRESSES: usize = 4;
+/// A key's own limit of tunnels at once, among its fields.
+pub const MAX_TUNNELS: &str = "max_tunnels";
 
-/// Why no tunnel was opened.
-#[derive(Debug, thiserror::Error)]
-pub enum TunnelRefused {
-    /// `CONNECT` with something that is no `host:port`.
-    #[error("CONNECT: {0}")]
-    Authority(#[from] AuthorityError),
-    /// Not one of the ports that tunnels may lead to.
-    #[error("tunnels may lead to port {allowed} only, not to {port}; fleetgate.egress.ports opens others")]
-    Port {
-        /// What was asked for.
-        port: u16,
-        /// What is allowed.
-        allowed: String,
-    },
-    /// An address that the gateway must not be used to reach.
-    #[error("{destination} is a {} address; tunnels lead to public addresses only (fleetgate.egress.dangerously_allow_networks opens others)", class.word())]
-    Destination {
-        /// What was asked for.
-        destination: String,
-        /// Its class.
-        class: AddressClass,
-    },
-    /// The gateway itself.
-    #[error("{0} is this gateway itself")]
-    Myself(String),
-    /// No such name, or no answer.
-    #[error("cannot resolve {host}: {cause}")]
-    Resolve {
-        /// The name.
-        host: String,
-        /// What the resolver says.
-        cause: String,
-    },
-    /// Nobody answers there.
-    #[error("cannot connect to {destination}: {cause}")]
-    Connect {
-        /// What was asked for.
-        destination: String,
-        /// What the system says.
-        cause: String,
-    },
-    /// As many tunnels as are allowed are open.
-    #[error("all {0} tunnels are in use; fleetgate.egress.max_tunnels raises that")]
-    TooMany(usize),
-}
-
-impl TunnelRefused {
-    /// The machine-readable word for `x-fleetgate-reason`.
-    #[must_use]
-    pub fn reason(&self) -> String {
-        match self {
-            Self::Authority(_) => "bad_authority".to_owned(),
-            Self::Port { .. } => "port_not_allowed".to_owned(),
-            Self::Destination { class, .. } => format!("destination_{}", class.word().replace('-', "_")),
-            Self::Myself(_) => "destination_self".to_owned(),
-            Self::Resolve { .. } => "dns_failed".to_owned(),
-            Self::Connect { .. } => "connect_failed".to_owned(),
-            Self::TooMany(_) => "too_many_tunnels".to_owned(),
-        }
-    }
-}
+/// A peer that is gone without a word is noticed after some minutes of silence, and a NAT on the way keeps its entry.
+const KEEPALIVE: Duration = Duration::from_secs(30);
 
 /// Opens tunnels and knows how many there are.
 #[derive(Debug)]
 pub struct Dialer {
     settings: EgressSettings,
+    policy: Policy,
     listening: Vec<SocketAddr>,
     places: Arc<Semaphore>,
+    key_places: KeyPlaces,
     stopping: watch::Sender<()>,
 }
 
@@ -100,37 +54,47 @@ pub struct Hold {
 #[derive(Debug)]
 pub struct Opened {
     stream: TcpStream,
+    address: SocketAddr,
+    decision: Decision,
     limits: TunnelLimits,
     stop: watch::Receiver<()>,
     _place: OwnedSemaphorePermit,
+    _key_place: KeyPlace,
 }
 
 impl Dialer {
     /// A dialer under these settings that never dials `listening`.
     #[must_use]
     pub fn new(settings: EgressSettings, listening: Vec<SocketAddr>) -> Self {
-        let places = Arc::new(Semaphore::new(settings.max_tunnels));
-        Self { settings, listening, places, stopping: watch::Sender::new(()) }
+        let places = Arc::new(Semaphore::new(settings.max_tunnels.min(Semaphore::MAX_PERMITS)));
+        let policy = Policy::new(settings.mode, settings.rules.clone());
+        Self { settings, policy, listening, places, key_places: KeyPlaces::default(), stopping: watch::Sender::new(()) }
     }
 
-    /// Connects to where a `CONNECT` wants to go.
+    /// Connects a caller to where his `CONNECT` wants to go.
     ///
     /// # Errors
     /// When it must not go there, or nobody answers.
-    pub async fn open(&self, authority: &str) -> Result<Opened, TunnelRefused> {
-        let authority = Authority::parse(authority)?;
-        if !self.settings.ports.contains(&authority.port()) {
-            let ports: Vec<String> = self.settings.ports.iter().map(u16::to_string).collect();
-            return Err(TunnelRefused::Port { port: authority.port(), allowed: ports.join(", ") });
-        }
+    pub async fn open(&self, authority: &Authority, caller: &Caller) -> Result<Opened, TunnelRefused> {
+        let decision = self.judge(authority, &Asker::of(caller))?;
         let place = Arc::clone(&self.places).try_acquire_owned();
         let place = place.map_err(|_| TunnelRefused::TooMany(self.settings.max_tunnels))?;
-        let addresses = self.classify(&authority, resolve(&authority).await?)?;
-        let stream = dial(&authority, &addresses).await?;
-        // Streams of small records inside must not wait for acknowledgements.
-        let _harmless = stream.set_nodelay(true);
-        let limits = TunnelLimits { idle: self.settings.idle, ..TunnelLimits::default() };
-        Ok(Opened { stream, limits, stop: self.stopping.subscribe(), _place: place })
+        let most = own_limit(caller).or(self.settings.max_tunnels_per_key);
+        let key_place = self.key_places.take(caller.key.hash_text(), most).ok_or_else(|| {
+            TunnelRefused::TooManyOfKey { key: caller.key.alias().to_owned(), most: most.unwrap_or_default() }
+        })?;
+        let addresses = self.classify(authority, resolve::resolve(authority).await?)?;
+        let dialled = dial::dial(&addresses).await;
+        let (stream, address) =
+            dialled.map_err(|cause| TunnelRefused::Connect { destination: authority.to_string(), cause })?;
+        attend(&stream);
+        let limits = TunnelLimits {
+            idle: self.settings.idle,
+            half_closed_idle: self.settings.half_closed_idle.min(self.settings.idle),
+            life: self.settings.max_lifetime,
+        };
+        let stop = self.stopping.subscribe();
+        Ok(Opened { stream, address, decision, limits, stop, _place: place, _key_place: key_place })
     }
 
     /// Keeps [`Dialer::stop`] waiting until it is dropped.
@@ -139,10 +103,25 @@ impl Dialer {
         Hold { _receiver: self.stopping.subscribe() }
     }
 
-    /// Ends all tunnels and waits until their rows are handed over.
+    /// Lets tunnels go on for a while, ends those that are left, and waits until their rows are handed over.
     pub async fn stop(&self) {
-        self.stopping.send_replace(());
-        self.stopping.closed().await;
+        if tokio::time::timeout(self.settings.drain, self.stopping.closed()).await.is_err() {
+            self.stopping.send_replace(());
+            self.stopping.closed().await;
+        }
+    }
+
+    /// What can be said before anybody is asked for the name.
+    fn judge(&self, authority: &Authority, asker: &Asker<'_>) -> Result<Decision, TunnelRefused> {
+        if !self.settings.ports.contains(&authority.port()) {
+            let ports: Vec<String> = self.settings.ports.iter().map(u16::to_string).collect();
+            return Err(TunnelRefused::Port { port: authority.port(), allowed: ports.join(", ") });
+        }
+        let decision = self.policy.decide(asker, authority.host());
+        if decision.is_refusal() {
+            return Err(TunnelRefused::Policy { destination: authority.to_string(), decision });
+        }
+        Ok(decision)
     }
 
     fn classify(&self, authority: &Authority, addresses: Vec<SocketAddr>) -> Result<Vec<PublicAddr>, TunnelRefused> {
@@ -152,7 +131,7 @@ impl Dialer {
         let mut refused = None;
         let mut allowed = Vec::new();
         for address in addresses {
-            match PublicAddr::classify(address, &self.settings.opened) {
+            match self.class(address) {
                 Ok(address) => allowed.push(address),
                 Err(class) => drop(refused.get_or_insert(class)),
             }
@@ -165,48 +144,62 @@ impl Dialer {
         }
     }
 
+    fn class(&self, address: SocketAddr) -> Result<PublicAddr, AddressClass> {
+        PublicAddr::classify(address, &self.settings.opened)
+    }
+
+    /// Whether somebody would reach this gateway. The unspecified address leads to this machine as well.
     fn is_mine(&self, address: SocketAddr) -> bool {
+        let ip: IpAddr = address.ip().to_canonical();
         let same_port = |mine: &&SocketAddr| mine.port() == address.port();
         self.listening
             .iter()
             .filter(same_port)
-            .any(|mine| mine.ip() == address.ip().to_canonical() || mine.ip().is_unspecified())
+            .any(|mine| mine.ip().to_canonical() == ip || mine.ip().is_unspecified() || ip.is_unspecified())
     }
 }
 
+/// What the key itself says of its tunnels.
+fn own_limit(caller: &Caller) -> Option<usize> {
+    let CallerKey::Virtual(record) = &caller.key else { return None };
+    let most = record.other.get(MAX_TUNNELS)?.as_u64()?;
+    Some(usize::try_from(most).unwrap_or(usize::MAX))
+}
+
 impl Opened {
+    /// The address that was dialled.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What the rules say of the destination.
+    #[must_use]
+    pub fn decision(&self) -> &Decision {
+        &self.decision
+    }
+
     /// Relays between the client, once hyper hands its connection over, and the destination.
     pub async fn relay(mut self, client: OnUpgrade) -> Option<TunnelReport> {
         let upgraded = client.await.ok()?;
         let parts = upgraded.downcast::<TokioIo<TcpStream>>().ok()?;
+        let mut client = parts.io.into_inner();
+        attend(&client);
         let stop = async { drop(self.stop.changed().await) };
-        let report = relay_until(parts.io.into_inner(), parts.read_buf, self.stream, self.limits, stop).await;
+        let report = relay_until(&mut client, parts.read_buf, &mut self.stream, self.limits, stop).await;
+        if let TunnelEnd::Broken(_) = report.end {
+            // What was reset on one side is reset on the other: a clean end would say that all has come.
+            for side in [&client, &self.stream] {
+                let _one_of_them_is_gone = SockRef::from(side).set_linger(Some(Duration::ZERO));
+            }
+        }
         Some(report)
     }
 }
 
-async fn resolve(authority: &Authority) -> Result<Vec<SocketAddr>, TunnelRefused> {
-    let port = authority.port();
-    let name = match authority.host() {
-        Host::Address(address) => return Ok(vec![SocketAddr::new(*address, port)]),
-        Host::Name(name) => name,
-    };
-    let failed = |cause: String| TunnelRefused::Resolve { host: name.clone(), cause };
-    let looked_up = tokio::time::timeout(RESOLVE_TIMEOUT, tokio::net::lookup_host((name.as_str(), port))).await;
-    let found = looked_up.map_err(|_| failed("the resolver did not answer within 5 s".into()))?;
-    let addresses: Vec<SocketAddr> =
-        found.map_err(|error| failed(error.to_string()))?.take(MAX_ADDRESSES * 4).collect();
-    if addresses.is_empty() { Err(failed("the name has no address".into())) } else { Ok(addresses) }
-}
-
-async fn dial(authority: &Authority, addresses: &[PublicAddr]) -> Result<TcpStream, TunnelRefused> {
-    let mut cause = String::from("the name has no address");
-    for address in addresses.iter().take(MAX_ADDRESSES) {
-        match tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(address.get())).await {
-            Ok(Ok(stream)) => return Ok(stream),
-            Ok(Err(error)) => cause = error.to_string(),
-            Err(_) => cause = format!("no answer within {} s", CONNECT_TIMEOUT.as_secs()),
-        }
-    }
-    Err(TunnelRefused::Connect { destination: authority.to_string(), cause })
+/// Small records inside must not wait for acknowledgements, and dead peers must be noticed.
+fn attend(stream: &TcpStream) {
+    let _harmless = stream.set_nodelay(true);
+    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE);
+    let _harmless = SockRef::from(stream).set_tcp_keepalive(&keepalive);
 }

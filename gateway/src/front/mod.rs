@@ -13,6 +13,15 @@ use jiff::Timestamp;
 pub use body::{BodyError, discard, read};
 pub use listen::{Answer, AnswerBody, ListenError, Listener, serve};
 
+/// On which port a request came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Door {
+    /// The API's, which serves tunnels as well.
+    Api,
+    /// The forward proxy's, which serves nothing else.
+    Proxy,
+}
+
 /// A request, sorted by what it wants.
 #[derive(Debug)]
 pub enum Arrival {

@@ -2,6 +2,7 @@
 
 mod applier;
 mod dimension;
+mod egress;
 mod entities;
 mod entry;
 mod invitations;

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use fleetgate_wire::egress::{EgressGroup, EgressSums};
 use fleetgate_wire::row::Row;
 use fleetgate_wire::seen::{Sighting, Straggler};
 use fleetgate_wire::spend::{Group, Sums, UnpricedModel};
@@ -89,6 +90,13 @@ impl Store {
         match self {
             Self::Sqlite(sqlite) => sqlite.unpriced(span).await,
             Self::Postgres(postgres) => postgres.unpriced(span).await,
+        }
+    }
+
+    pub(super) async fn egress(&self, span: Span) -> Result<(Vec<EgressGroup>, EgressSums), sqlx::Error> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.egress(span).await,
+            Self::Postgres(postgres) => postgres.egress(span).await,
         }
     }
 

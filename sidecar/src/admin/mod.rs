@@ -1,5 +1,6 @@
 //! The gateway's management API, as far as the commands need it.
 
+mod egress;
 mod invites;
 mod keys;
 mod logs;
@@ -14,6 +15,7 @@ use http::{HeaderMap, HeaderValue, Method};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::de::DeserializeOwned;
 
+pub use egress::Egress;
 pub use invites::{InvitationInfo, Invited, Minted, NewInvitation};
 pub use keys::{Confirmed, KeyInfo, NewKey};
 pub use logs::{LogFilter, Logs};

@@ -1,6 +1,7 @@
 //! What people type: one file for each subcommand.
 
 mod doctor;
+mod egress;
 mod enroll;
 mod invites;
 mod key;
@@ -65,6 +66,8 @@ enum Command {
     Status(status::StatusArgs),
     /// Make and list virtual keys, and invite machines
     Keys(keys::KeysArgs),
+    /// Say where tunnels may lead
+    Egress(egress::EgressArgs),
     /// Show rows of the ledger
     Logs(logs::LogsArgs),
     /// Show who spent how much, and price old calls anew
@@ -247,6 +250,7 @@ pub fn run(cli: Cli) -> Result<(), CliError> {
             Command::Status(args) => status::run(&args).await,
             Command::Doctor(args) => doctor::run(args).await,
             Command::Keys(args) => Box::pin(keys::run(args)).await,
+            Command::Egress(args) => egress::run(args).await,
             Command::Logs(args) => logs::run(args).await,
             Command::Spend(args) => spend::run(args).await,
         }

@@ -1,6 +1,7 @@
 //! `fleetgate spend`
 
 use clap::{Args, Subcommand};
+use fleetgate_wire::egress::EgressSums;
 use fleetgate_wire::money::NanoDollars;
 use fleetgate_wire::seen::Straggler;
 use fleetgate_wire::spend::{Group, Sums, UnpricedModel};
@@ -10,7 +11,7 @@ use serde_json::value::RawValue;
 use super::reprice::{self, RepriceArgs};
 use super::table::Table;
 use super::{AdminArgs, CliError, print};
-use crate::admin::{AdminError, Spend, Times};
+use crate::admin::{AdminError, Egress, Spend, Times};
 
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true)]
@@ -36,6 +37,9 @@ pub(super) struct SpendArgs {
     /// The hosts that still live on the fallback key or the master key
     #[arg(long, conflicts_with_all = ["by", "unpriced"])]
     stragglers: bool,
+    /// What went through tunnels, by host and destination
+    #[arg(long, conflicts_with_all = ["by", "unpriced", "stragglers"])]
+    egress: bool,
     /// One JSON object a line
     #[arg(long)]
     json: bool,
@@ -55,6 +59,9 @@ pub(super) async fn run(args: SpendArgs) -> Result<(), CliError> {
     let text = if args.unpriced {
         let models = admin.unpriced(&times).await?;
         if args.json { lines(models.iter().map(|model| serde_json::json!(model))) } else { list(&models) }
+    } else if args.egress {
+        let egress = admin.egress(&times).await?;
+        if args.json { lines(egress.groups.iter().map(|group| serde_json::json!(group))) } else { list_egress(&egress) }
     } else if args.stragglers {
         let hosts = admin.stragglers(&times).await?;
         if args.json { lines(hosts.iter().map(|host| serde_json::json!(host))) } else { list_stragglers(&hosts) }
@@ -170,6 +177,18 @@ fn list_stragglers(hosts: &[Straggler]) -> String {
         ]);
     }
     table.to_string()
+}
+
+fn list_egress(egress: &Egress) -> String {
+    let mut table = Table::new(["host", "destination", "tunnels", "refused", "bytes up", "bytes down"]);
+    let figures =
+        |sums: &EgressSums| [sums.tunnels, sums.refused, sums.bytes_up, sums.bytes_down].map(|n| n.to_string());
+    for group in &egress.groups {
+        table.push([group.host.clone(), group.destination.clone()].into_iter().chain(figures(&group.sums)));
+    }
+    table.push(["total".to_owned(), String::new()].into_iter().chain(figures(&egress.total)));
+    let more = "There are more groups than these, and the total holds them: say --since\n";
+    format!("{table}{}", if egress.left_off { more } else { "" })
 }
 
 /// Seconds are enough for people; --json has the whole time.

@@ -4,7 +4,7 @@
 //! fleetgate-impostor http ADDRESS:PORT ANSWER     answers each request with these literal bytes
 //! fleetgate-impostor banner ADDRESS:PORT GREETING greets before it is asked
 //! fleetgate-impostor mute ADDRESS:PORT            takes connections and says nothing
-//! fleetgate-impostor dns ADDRESS:PORT REPLY       an IPv4 address, a response code, or `silent`
+//! fleetgate-impostor dns ADDRESS:PORT REPLY       an IPv4 address, a response code, or `silent`; of several with commas, each question for an IPv4 address gets the next
 //! ```
 
 use std::error::Error;
@@ -65,8 +65,10 @@ fn answer(mut stream: TcpStream, text: &str, asked: bool) -> std::io::Result<()>
 
 fn name_server(socket: &UdpSocket, reply: &str) -> Result<(), Box<dyn Error>> {
     let mut packet = [0u8; 512];
+    let mut replies = reply.split(',').cycle().peekable();
     loop {
         let (length, client) = socket.recv_from(&mut packet)?;
+        let reply = *replies.peek().ok_or("no reply")?;
         if reply == "silent" || length < HEADER {
             continue;
         }
@@ -74,6 +76,9 @@ fn name_server(socket: &UdpSocket, reply: &str) -> Result<(), Box<dyn Error>> {
         let Some(end) = question.iter().position(|byte| *byte == 0).map(|at| at + 5) else { continue };
         let Some(question) = question.get(..end) else { continue };
         let is_ipv4 = question[end - 3] == 1;
+        if is_ipv4 {
+            replies.next();
+        }
         let address: Option<Ipv4Addr> = reply.parse().ok();
         let code: u8 = if address.is_some() { 0 } else { reply.parse()? };
         let answers = address.filter(|_| is_ipv4);

@@ -1,5 +1,6 @@
 //! Rows summed up.
 
+use fleetgate_wire::egress::{EgressGroup, EgressSums};
 use fleetgate_wire::seen::{Sighting, Straggler};
 use fleetgate_wire::spend::{Group, Sums, UnpricedModel};
 
@@ -7,7 +8,7 @@ use super::Sqlite;
 use crate::ledger::dimension::Dimension;
 use crate::ledger::spend::Span;
 use crate::ledger::sums::{self, SqlDialect};
-use crate::ledger::{sighting, straggler};
+use crate::ledger::{egress, sighting, straggler};
 
 const DIALECT: SqlDialect = SqlDialect {
     hour: "strftime('%Y-%m-%dT%H', started_at / 1000000, 'unixepoch')",
@@ -32,6 +33,14 @@ impl Sqlite {
         }
         let rows = sums::sum_up(by, span, &DIALECT).build().fetch_all(&mut *snapshot).await?;
         Ok((rows.iter().map(|row| sums::read_group(row, by)).collect::<Result<_, _>>()?, total))
+    }
+
+    /// What went through tunnels, in groups and in all.
+    pub(in crate::ledger) async fn egress(&self, span: Span) -> Result<(Vec<EgressGroup>, EgressSums), sqlx::Error> {
+        let mut snapshot = self.readers.begin().await?;
+        let total = egress::sum_up(false, span).build().fetch_one(&mut *snapshot).await?;
+        let rows = egress::sum_up(true, span).build().fetch_all(&mut *snapshot).await?;
+        Ok((rows.iter().map(egress::read_group).collect::<Result<_, _>>()?, egress::read_sums(&total, 0)?))
     }
 
     pub(in crate::ledger) async fn stragglers(&self, span: Span) -> Result<Vec<Straggler>, sqlx::Error> {

@@ -1,0 +1,92 @@
+//! Why no tunnel was opened.
+
+use fleetgate_wire::address::AddressClass;
+use fleetgate_wire::authority::AuthorityError;
+
+use super::policy::Decision;
+
+/// Why no tunnel was opened.
+#[derive(Debug, thiserror::Error)]
+pub enum TunnelRefused {
+    /// `CONNECT` with something that is no `host:port`.
+    #[error("CONNECT: {0}")]
+    Authority(#[from] AuthorityError),
+    /// `CONNECT` with a body. What stands behind its head is the tunnel's, and two programs could disagree where that begins.
+    #[error("CONNECT takes no body: send neither content-length nor transfer-encoding")]
+    Body,
+    /// Not one of the ports that tunnels may lead to.
+    #[error("tunnels may lead to port {allowed} only, not to {port}; fleetgate.egress.ports opens others")]
+    Port {
+        /// What was asked for.
+        port: u16,
+        /// What is allowed.
+        allowed: String,
+    },
+    /// The rules refuse the name.
+    #[error("{}; an administrator can change that, fleetgate egress explain {destination} says more", decision.message(destination))]
+    Policy {
+        /// What was asked for.
+        destination: String,
+        /// What was decided.
+        decision: Decision,
+    },
+    /// An address that the gateway must not be used to reach.
+    #[error("{destination} is a {} address; tunnels lead to public addresses only (fleetgate.egress.dangerously_allow_networks opens others)", class.word())]
+    Destination {
+        /// What was asked for.
+        destination: String,
+        /// Its class.
+        class: AddressClass,
+    },
+    /// The gateway itself.
+    #[error("{0} is this gateway itself")]
+    Myself(String),
+    /// No such name, or no answer.
+    #[error("cannot resolve {host}: {cause}")]
+    Resolve {
+        /// The name.
+        host: String,
+        /// What the resolver says.
+        cause: String,
+    },
+    /// Nobody answers there.
+    #[error("cannot connect to {destination}: {cause}")]
+    Connect {
+        /// What was asked for.
+        destination: String,
+        /// What the system says.
+        cause: String,
+    },
+    /// As many tunnels as are allowed are open.
+    #[error("all {0} tunnels are in use; fleetgate.egress.max_tunnels raises that")]
+    TooMany(usize),
+    /// The same for one key.
+    #[error(
+        "all {most} tunnels of {key} are in use; its max_tunnels, or fleetgate.egress.max_tunnels_per_key, raises that"
+    )]
+    TooManyOfKey {
+        /// The key's name.
+        key: String,
+        /// How many it may have.
+        most: usize,
+    },
+}
+
+impl TunnelRefused {
+    /// The machine-readable word for `x-fleetgate-reason`.
+    #[must_use]
+    pub fn reason(&self) -> String {
+        match self {
+            Self::Authority(_) => "bad_authority".to_owned(),
+            Self::Body => "connect_with_body".to_owned(),
+            Self::Port { .. } => "port_not_allowed".to_owned(),
+            Self::Policy { decision, .. } => decision.reason.word().to_owned(),
+            Self::Destination { class, .. } => format!("destination_{}", class.word().replace('-', "_")),
+            Self::Myself(_) => "destination_self".to_owned(),
+            Self::Resolve { .. } => "dns_failed".to_owned(),
+            Self::Connect { .. } => "connect_failed".to_owned(),
+            Self::TooMany(_) => "too_many_tunnels".to_owned(),
+            Self::TooManyOfKey { .. } => "too_many_tunnels_of_key".to_owned(),
+        }
+    }
+}
