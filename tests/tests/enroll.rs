@@ -1,5 +1,7 @@
 //! A host's key, from its invitation to its replacement: real gateways, real commands, real sidecars.
 
+#![allow(clippy::unwrap_used, reason = "a broken expectation is a failed test")]
+
 use std::collections::HashSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -33,7 +35,7 @@ fn succeeded(finished: Finished) -> String {
     finished.stdout
 }
 
-fn failed(finished: Finished) -> String {
+fn failed(finished: &Finished) -> String {
     assert!(!finished.status.success(), "{}", finished.said());
     finished.said()
 }
@@ -103,7 +105,7 @@ async fn an_invitation_that_is_no_longer_good_says_the_same_as_an_unknown_one() 
         answers.insert(answer.text());
     }
     assert_eq!(answers.len(), 1, "{answers:?}");
-    let typo = failed(enroll(&Machine::named("mac"), &gw, &used[..20]).await);
+    let typo = failed(&enroll(&Machine::named("mac"), &gw, &used[..20]).await);
     assert!(typo.contains("mistyped") && !typo.contains(&used[4..20]), "{typo}");
     assert_eq!(gw.admin_get("/key/list").await["total_count"], 1);
 }
@@ -115,9 +117,9 @@ async fn a_machine_that_has_a_key_is_replaced_by_an_invitation_that_names_it_onl
     let many = invite(&gw, &["--hosts", "3"]).await;
     let (first, second) = (Machine::named("mac"), Machine::named("mac"));
     succeeded(enroll(&first, &gw, &many).await);
-    assert!(failed(enroll(&second, &gw, &many).await).contains("not valid for host mac"));
+    assert!(failed(&enroll(&second, &gw, &many).await).contains("not valid for host mac"));
     let open = invite(&gw, &[]).await;
-    assert!(failed(enroll(&second, &gw, &open).await).contains("keys invite --host mac"));
+    assert!(failed(&enroll(&second, &gw, &open).await).contains("keys invite --host mac"));
     assert!(!second.config("host.key").exists() && !second.config("enrolment.toml").exists());
 
     let named = invite(&gw, &["--host", "mac", "--budget", "2"]).await;
@@ -138,7 +140,8 @@ async fn a_key_that_cannot_be_stored_is_never_minted() {
     fs::create_dir(&open).unwrap();
     fs::set_permissions(&open, fs::Permissions::from_mode(0o777)).unwrap();
     let place = open.join("host.key").display().to_string();
-    let said = failed(machine.fleetgate_reads(&["enroll", &gw.url(), "--token", "-", "--store", &place], &token).await);
+    let said =
+        failed(&machine.fleetgate_reads(&["enroll", &gw.url(), "--token", "-", "--store", &place], &token).await);
     assert!(said.contains("chmod go-w"), "{said}");
     assert_eq!(gw.admin_get("/key/list").await["total_count"], 0);
     succeeded(enroll(&machine, &gw, &token).await);
@@ -152,7 +155,7 @@ async fn a_key_that_was_minted_and_cannot_be_kept_is_revoked_again() {
     let machine = Machine::named("mac");
     // The label cannot be pinned: a directory is in its place.
     fs::create_dir_all(machine.dir().join("state/host-label")).unwrap();
-    let said = failed(enroll(&machine, &gw, &token).await);
+    let said = failed(&enroll(&machine, &gw, &token).await);
     assert!(said.contains("it has been revoked again"), "{said}");
     assert_eq!(gw.admin_get("/key/list").await["total_count"], 0);
     assert!(!machine.config("host.key").exists() && !machine.config("enrolment.toml").exists());
@@ -216,8 +219,7 @@ async fn a_key_is_rotated_under_calls_and_no_call_fails() {
         .as_array()
         .unwrap()
         .iter()
-        .cloned()
-        .map(|b: Value| b["scope"].to_string())
+        .map(|budget| budget["scope"].to_string())
         .collect();
     assert_eq!(hashes.iter().filter(|scope| scope.contains("key:")).count(), 1, "{hashes:?}");
 }
@@ -277,7 +279,7 @@ async fn keys_are_set_shown_and_forgotten_while_the_sidecar_runs() {
         Call::new(sidecar.address(), Method::POST, CHAT).json(&chat_request("gpt-x")).send().await.expect(503);
     assert!(refused.text().contains("fleetgate enroll"), "{}", refused.text());
     let (host, glm) = (gw.key(&json!({"key_alias": "vk-mac"})).await, gw.key(&json!({"key_alias": "vk-glm"})).await);
-    assert!(failed(machine.fleetgate_reads(&["key", "set"], "no key").await).contains("nothing was changed"));
+    assert!(failed(&machine.fleetgate_reads(&["key", "set"], "no key").await).contains("nothing was changed"));
     succeeded(machine.fleetgate_reads(&["key", "set"], &host).await);
     succeeded(machine.fleetgate_reads(&["key", "set", "--workload", "claude-glm", "--store", "file"], &glm).await);
     eventually("the sidecar has a key", async || (call(&sidecar).await == StatusCode::OK).then_some(())).await;
@@ -294,7 +296,7 @@ async fn keys_are_set_shown_and_forgotten_while_the_sidecar_runs() {
     let said = succeeded(machine.fleetgate(&["key", "show"]).await);
     assert!(said.contains("refused") && said.contains("blocked"), "{said}");
     succeeded(machine.fleetgate(&["key", "forget"]).await);
-    assert!(failed(machine.fleetgate(&["key", "show"]).await).contains("has no key"));
+    assert!(failed(&machine.fleetgate(&["key", "show"]).await).contains("has no key"));
     eventually("the sidecar lets go of it", async || {
         (call(&sidecar).await == StatusCode::SERVICE_UNAVAILABLE).then_some(())
     })
