@@ -195,7 +195,7 @@ async fn a_client_that_leaves_before_the_head_or_between_two_attempts_leaves_its
     upstream.arrived(2).await;
     eventually("the row of the first attempt", async || (gw.rows().await.len() == 2).then_some(())).await;
     waiting.abort();
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    all_closed(gw.address()).await;
     assert_eq!(gw.rows().await.len(), 2);
     assert_eq!(upstream.requests().len(), 2);
 }
