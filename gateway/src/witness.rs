@@ -136,7 +136,7 @@ fn who<'a>(gateway: &Gateway, caller: &'a Caller) -> Who<'a> {
     let alias = |team: &EntityRecord| team.text("team_alias").map(str::to_owned);
     let team_alias = team.and_then(|id| gateway.directory.team(id)).as_deref().and_then(alias);
     Who {
-        host: caller.host.to_string().into(),
+        host: caller.host.text(),
         workload: caller.workload.as_str().into(),
         key_hash: caller.key.hash_text().into(),
         key_alias: caller.key.alias().into(),

@@ -139,16 +139,25 @@ impl KeyHash {
     }
 }
 
+impl KeyHash {
+    /// The hash as 64 hexadecimal digits.
+    #[must_use]
+    pub fn hex(&self) -> String {
+        // Written for every row, label and scope.
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let mut text = [0; 64];
+        for (pair, byte) in text.chunks_exact_mut(2).zip(self.0) {
+            pair[0] = DIGITS[usize::from(byte >> 4)];
+            pair[1] = DIGITS[usize::from(byte & 15)];
+        }
+        // Digits and letters only.
+        std::str::from_utf8(&text).unwrap_or_default().to_owned()
+    }
+}
+
 impl fmt::Display for KeyHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Written for every row, label and scope: one piece, not 32.
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
-        let mut text = String::with_capacity(2 * self.0.len());
-        for byte in self.0 {
-            text.push(DIGITS[usize::from(byte >> 4)].into());
-            text.push(DIGITS[usize::from(byte & 15)].into());
-        }
-        f.pad(&text)
+        f.pad(&self.hex())
     }
 }
 

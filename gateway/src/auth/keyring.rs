@@ -1,6 +1,6 @@
 //! The snapshot of all keys in which callers are looked up.
 
-use std::collections::HashMap;
+use foldhash::HashMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;

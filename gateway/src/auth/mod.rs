@@ -10,6 +10,7 @@ mod mesh;
 mod origin;
 mod trust;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -112,7 +113,7 @@ impl CallerKey {
     pub fn hash_text(&self) -> String {
         match self {
             Self::Master => MASTER_HASH.to_owned(),
-            Self::Virtual(record) => record.account().to_string(),
+            Self::Virtual(record) => record.account().hex(),
         }
     }
 
@@ -162,6 +163,15 @@ impl CallerHost {
 }
 
 impl CallerHost {
+    /// What stands in rows.
+    #[must_use]
+    pub fn text(&self) -> Cow<'_, str> {
+        match self {
+            Self::Bound(label) | Self::Claimed(label) | Self::Mesh(label) => Cow::Borrowed(label.as_str()),
+            Self::Address(address) => Cow::Owned(address.to_string()),
+        }
+    }
+
     /// The label that the key or a sidecar gives the machine.
     #[must_use]
     pub fn label(&self) -> Option<&HostLabel> {

@@ -130,7 +130,7 @@ impl Entry {
 
     /// Shows the entry as a row, with what strangers wrote cut to a length that a row can bear.
     pub(super) fn with_record<R>(&self, show: impl FnOnce(&Record<'_>) -> R) -> R {
-        let (host, key_hash) = (self.caller.host.to_string(), self.caller.key.hash_text());
+        let (host, key_hash) = (self.caller.host.text(), self.caller.key.hash_text());
         let usage = self.usage.as_ref().and_then(|usage| serde_json::to_string(usage).ok());
         let count = |pick: fn(&Usage) -> u64| self.usage.as_ref().map(pick);
         // Asked for anew each time: what the mesh says may have come meanwhile.

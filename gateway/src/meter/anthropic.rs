@@ -4,8 +4,8 @@
 //! written to a cache; counts in `message_delta` are cumulative.
 
 use fleetgate_wire::usage::{Usage, UsageSource};
-use serde_json::Value;
 
+use super::node::Node;
 use super::openai::number;
 use super::reading::tokens;
 
@@ -26,7 +26,7 @@ pub(super) struct Counts {
 
 impl Counts {
     /// Takes in a usage object. `is_final`: it counts the whole output.
-    pub(super) fn merge(&mut self, usage: Option<&Value>, is_final: bool) {
+    pub(super) fn merge(&mut self, usage: Option<&Node<'_>>, is_final: bool) {
         let Some(usage) = usage.filter(|usage| usage.is_object()) else { return };
         self.seen = true;
         self.is_final |= is_final;

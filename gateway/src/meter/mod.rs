@@ -1,6 +1,7 @@
 //! The relayed bytes to a [`Reading`]: usage, model and identifier, read out of JSON and SSE without holding a stream up.
 
 mod anthropic;
+mod node;
 mod openai;
 mod reading;
 mod reported;
@@ -17,6 +18,7 @@ use serde_json::Value;
 use crate::dialect::{EventData, Fields, SseSplitter};
 use crate::relay::Piece;
 
+use node::Node;
 pub use reading::{Reading, estimate};
 
 /// A JSON answer larger than this passes unread; its row says that its usage is unknown.
@@ -287,11 +289,11 @@ impl Meter {
     }
 
     fn read_message_usage(&mut self, fields: &Fields<'_>, is_final: bool) {
-        let usage = fields.read::<Value>("usage");
+        let usage = fields.read::<Node<'_>>("usage");
         self.counts.merge(usage.as_ref(), is_final);
         if let Some(usage) = usage {
             self.reading.reported_cost = reported::cost(&usage).or(self.reading.reported_cost);
-            let tier = usage.get("service_tier").and_then(Value::as_str).map(str::to_owned);
+            let tier = usage.get("service_tier").and_then(Node::as_str).map(str::to_owned);
             self.reading.service_tier = tier.or(self.reading.service_tier.take());
         }
     }
@@ -299,8 +301,8 @@ impl Meter {
     /// Whether there was a usage object that counts something.
     fn read_openai_usage(&mut self, fields: &Fields<'_>) -> bool {
         // Groq's streams say it in a member of their own (console.groq.com/docs, streaming).
-        let groq = || Some(fields.read::<Value>("x_groq")?.get_mut("usage")?.take());
-        let Some(usage) = fields.read::<Value>("usage").or_else(groq).filter(Value::is_object) else { return false };
+        let groq = || fields.read::<Node<'_>>("x_groq")?.get("usage").cloned();
+        let Some(usage) = fields.read::<Node<'_>>("usage").or_else(groq).filter(Node::is_object) else { return false };
         self.reading.reported_cost = reported::cost(&usage).or(self.reading.reported_cost);
         let Some(mut counted) = openai::usage(&usage, self.reading.model.as_deref()) else { return false };
         if self.endpoint.dialect() == Dialect::Responses {

@@ -5,13 +5,14 @@
 //! `num_search_queries`), docs.mistral.ai (`prompt_audio_seconds`).
 
 use fleetgate_wire::usage::{SearchContext, Usage};
-use serde_json::Value;
+
+use super::node::Node;
 
 const INPUT_DETAILS: [&str; 3] = ["prompt_tokens_details", "input_tokens_details", "input_token_details"];
 const OUTPUT_DETAILS: [&str; 3] = ["completion_tokens_details", "output_tokens_details", "output_token_details"];
 
 /// What was used; `None` when the object counts nothing. `model`: the one that answered, if it is known by now.
-pub(super) fn usage(usage: &Value, model: Option<&str>) -> Option<Usage> {
+pub(super) fn usage(usage: &Node<'_>, model: Option<&str>) -> Option<Usage> {
     let count = |names: &[&str]| names.iter().find_map(|name| number(usage.get(name)));
     let detail = |sides: [&str; 3], name: &str| {
         let side = sides.iter().find_map(|side| usage.get(side).filter(|side| side.is_object()))?;
@@ -55,7 +56,7 @@ pub(super) fn usage(usage: &Value, model: Option<&str>) -> Option<Usage> {
         .or_else(|| detail(INPUT_DETAILS, "cache_creation_input_tokens"))
         .or_else(|| detail(INPUT_DETAILS, "cache_creation_tokens"));
     let cache_read = detail(INPUT_DETAILS, "cached_tokens").filter(|count| *count > 0);
-    let search_context = usage.get("search_context_size").and_then(Value::as_str).and_then(SearchContext::parse);
+    let search_context = usage.get("search_context_size").and_then(Node::as_str).and_then(SearchContext::parse);
     Some(Usage {
         input,
         cache_read: cache_read.or_else(|| count(&["prompt_cache_hit_tokens", "cached_tokens"])).unwrap_or(0),
@@ -81,7 +82,7 @@ pub(super) fn usage(usage: &Value, model: Option<&str>) -> Option<Usage> {
 const MOST_TOKENS: f64 = 1e12;
 
 /// A count, also from servers that write `12.0`.
-pub(super) fn number(value: Option<&Value>) -> Option<u64> {
+pub(super) fn number(value: Option<&Node<'_>>) -> Option<u64> {
     let value = value?;
     #[expect(
         clippy::cast_possible_truncation,
@@ -93,8 +94,8 @@ pub(super) fn number(value: Option<&Value>) -> Option<u64> {
 }
 
 /// Seconds as milliseconds.
-fn milliseconds(seconds: Option<&Value>) -> u64 {
-    let milliseconds = seconds.and_then(Value::as_f64).map_or(0.0, |seconds| (seconds * 1000.0).round());
+fn milliseconds(seconds: Option<&Node<'_>>) -> u64 {
+    let milliseconds = seconds.and_then(Node::as_f64).map_or(0.0, |seconds| (seconds * 1000.0).round());
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,

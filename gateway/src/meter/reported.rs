@@ -1,7 +1,8 @@
 //! A provider's own price of an answer, where it reports one.
 
 use fleetgate_wire::money::NanoDollars;
-use serde_json::Value;
+
+use super::node::Node;
 
 /// The reported price. Three are known:
 ///
@@ -9,16 +10,16 @@ use serde_json::Value;
 ///   comes on top.
 /// - Perplexity: `cost.total_cost` in dollars (docs.perplexity.ai, chat completions).
 /// - xAI: `cost_in_usd_ticks`, 10¹⁰ a dollar (docs.x.ai, cost tracking).
-pub(super) fn cost(usage: &Value) -> Option<NanoDollars> {
-    if let Some(ticks) = usage.get("cost_in_usd_ticks").and_then(Value::as_u64) {
+pub(super) fn cost(usage: &Node<'_>) -> Option<NanoDollars> {
+    if let Some(ticks) = usage.get("cost_in_usd_ticks").and_then(Node::as_u64) {
         return NanoDollars::from_ticks(ticks);
     }
     let cost = usage.get("cost")?;
     if cost.is_object() {
         return amount(cost.get("total_cost")?.as_f64()?);
     }
-    let own_key = usage.get("is_byok").and_then(Value::as_bool).unwrap_or(false);
-    let upstream = usage.pointer("/cost_details/upstream_inference_cost").and_then(Value::as_f64);
+    let own_key = usage.get("is_byok").and_then(Node::as_bool).unwrap_or(false);
+    let upstream = usage.pointer("/cost_details/upstream_inference_cost").and_then(Node::as_f64);
     amount(cost.as_f64()? + upstream.filter(|_| own_key).unwrap_or(0.0))
 }
 

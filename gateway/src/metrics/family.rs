@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
+use foldhash::quality::RandomState;
 
 /// What stands for the values that there is no room for.
 pub(super) const OTHER: &str = "other";
@@ -12,7 +13,7 @@ pub(super) const OTHER: &str = "other";
 const LONGEST_VALUE: usize = 128;
 
 pub(super) type Values<const N: usize> = [Cow<'static, str>; N];
-type Series<const N: usize, S> = HashMap<Arc<Values<N>>, Arc<S>>;
+type Series<const N: usize, S> = HashMap<Arc<Values<N>>, Arc<S>, RandomState>;
 
 /// Series by their labels. Found without a lock; a new one is added to a copy, which is rare and then never again.
 #[derive(Debug)]
@@ -75,7 +76,7 @@ impl<const N: usize, S> Family<N, S> {
 
 /// Labels of any lifetime find those that live for ever: a map may be read as one of shorter-lived keys.
 fn find<'a, const N: usize, S>(
-    series: &HashMap<Arc<[Cow<'a, str>; N]>, Arc<S>>,
+    series: &HashMap<Arc<[Cow<'a, str>; N]>, Arc<S>, RandomState>,
     values: &[Cow<'a, str>; N],
 ) -> Option<Arc<S>> {
     series.get(values).cloned()

@@ -1,7 +1,7 @@
 //! Prices and limits by model name, in the price file's own form.
 
+use foldhash::HashMap;
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
 use serde_json::value::RawValue;

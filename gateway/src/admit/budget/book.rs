@@ -1,6 +1,6 @@
 //! Which counters a call's scopes have.
 
-use std::collections::HashMap;
+use foldhash::HashMap;
 
 use jiff::Timestamp;
 

@@ -1,6 +1,8 @@
 //! What the lock protects, and the one atomic step in which all of a call's limits decide together.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
+
+use foldhash::{HashMap, HashMapExt};
 
 use jiff::Timestamp;
 
