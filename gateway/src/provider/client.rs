@@ -4,24 +4,27 @@ use std::io;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::Request;
+use http::{Request, Uri, header};
 use http_body_util::Full;
+use hyper::client::conn::http1;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::{ClientConfig, RootCertStore};
+use tower_service::Service;
 
+use super::pool::{Line, OriginId, Pool};
 use super::reply::{Reply, ReplyBody};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-const POOL_IDLE: Duration = Duration::from_secs(60);
 const KEEPALIVE: Duration = Duration::from_secs(30);
+/// How often a provider may close a connection that it has just taken, before a byte was sent, until the call fails.
+const CLOSED_AT_ONCE: usize = 2;
 
 /// Calls providers. It never obeys proxy variables of the environment: the gateway is the proxy.
 #[derive(Debug, Clone)]
 pub struct Client {
-    inner: legacy::Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    connector: HttpsConnector<HttpConnector>,
+    pool: Pool,
 }
 
 /// Why a provider gave no answer.
@@ -75,12 +78,13 @@ impl Client {
         tcp.set_keepalive(Some(KEEPALIVE));
         let https =
             HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().wrap_connector(tcp);
-        let inner = legacy::Client::builder(TokioExecutor::new())
-            .pool_idle_timeout(POOL_IDLE)
-            .pool_timer(TokioTimer::new())
-            .timer(TokioTimer::new())
-            .build(https);
-        Ok(Self { inner })
+        Ok(Self { connector: https, pool: Pool::default() })
+    }
+
+    /// One with the same trust and connections of its own: a connection is driven by the thread that opened it.
+    #[must_use]
+    pub fn apart(&self) -> Self {
+        Self { connector: self.connector.clone(), pool: Pool::default() }
     }
 
     /// Sends a request and waits for the answer's head, at most `timeout`.
@@ -88,31 +92,181 @@ impl Client {
     /// # Errors
     /// When no answer begins.
     pub async fn send(&self, request: Request<Full<Bytes>>, timeout: Duration) -> Result<Reply, ClientError> {
-        let authority = request.uri().authority().cloned();
-        let host = || authority.as_ref().map(ToString::to_string).unwrap_or_default();
-        match tokio::time::timeout(timeout, self.inner.request(request)).await {
-            Err(_) => Err(ClientError::Timeout { host: host(), seconds: timeout.as_secs() }),
-            Ok(Ok(answer)) => {
-                let (head, body) = answer.into_parts();
-                Ok(Reply { head, body: ReplyBody::Upstream(body) })
-            }
-            Ok(Err(error)) => {
-                let (host, cause) = (host(), innermost(&error));
-                Err(if error.is_connect() {
-                    ClientError::Connect { host, cause }
-                } else {
-                    ClientError::Cut { host, cause }
-                })
+        let uri = request.uri().clone();
+        match tokio::time::timeout(timeout, self.exchange(request)).await {
+            Ok(Ok(reply)) => Ok(reply),
+            Ok(Err(Unanswered::Unconnected(cause))) => Err(ClientError::Connect { host: host(&uri), cause }),
+            Ok(Err(Unanswered::Cut(cause))) => Err(ClientError::Cut { host: host(&uri), cause }),
+            Err(_) => Err(ClientError::Timeout { host: host(&uri), seconds: timeout.as_secs() }),
+        }
+    }
+
+    /// A request is sent again only while nothing of it was sent: a kept connection may close at any moment.
+    async fn exchange(&self, mut request: Request<Full<Bytes>>) -> Result<Reply, Unanswered> {
+        let uri = request.uri().clone();
+        let Some((origin, host)) = self.pool.origin(&uri) else {
+            return Err(Unanswered::Unconnected("the address names no host".to_owned()));
+        };
+        request.headers_mut().insert(header::HOST, host);
+        *request.uri_mut() = uri.path_and_query().cloned().map(Uri::from).unwrap_or_default();
+        let mut closed_at_once = 0;
+        loop {
+            let mut line = match self.pool.take(origin) {
+                Some(line) => line,
+                None => self.connect(origin, uri.clone()).await?,
+            };
+            match line.send(request).await {
+                Ok(answer) => {
+                    let (head, body) = answer.into_parts();
+                    return Ok(Reply { head, body: ReplyBody::upstream(body, line) });
+                }
+                Err((_, Some(unsent))) if line.is_reused || closed_at_once < CLOSED_AT_ONCE => {
+                    closed_at_once += usize::from(!line.is_reused);
+                    request = unsent;
+                }
+                Err((error, _)) => return Err(Unanswered::Cut(innermost(&error))),
             }
         }
     }
+
+    async fn connect(&self, origin: OriginId, uri: Uri) -> Result<Line, Unanswered> {
+        let mut connector = self.connector.clone();
+        let stream = connector.call(uri).await.map_err(|error| Unanswered::Unconnected(innermost(&*error)))?;
+        let (sender, connection) =
+            http1::handshake(stream).await.map_err(|error| Unanswered::Unconnected(innermost(&error)))?;
+        // How it ends is told to whoever uses it.
+        drop(tokio::spawn(connection));
+        Ok(self.pool.fresh(origin, sender))
+    }
+}
+
+/// Why there is no answer, in words.
+enum Unanswered {
+    Unconnected(String),
+    Cut(String),
+}
+
+fn host(uri: &Uri) -> String {
+    uri.authority().map(ToString::to_string).unwrap_or_default()
 }
 
 /// The last of the causes is the one a person can act on.
-fn innermost(error: &legacy::Error) -> String {
-    let mut cause: &dyn std::error::Error = error;
+fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut cause = error;
     while let Some(next) = cause.source() {
         cause = next;
     }
     cause.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi";
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    async fn provider() -> (TcpListener, String) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/v1/chat", listener.local_addr().unwrap());
+        (listener, url)
+    }
+
+    /// Reads one request's head and gives back its text.
+    async fn read_head(stream: &mut TcpStream) -> String {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            assert_ne!(stream.read_buf(&mut head).await.unwrap(), 0, "the client closed the connection");
+        }
+        String::from_utf8(head).unwrap()
+    }
+
+    async fn ask(client: &Client, url: &str) -> Result<Reply, ClientError> {
+        client.send(Request::get(url).body(Full::default()).unwrap(), PATIENCE).await
+    }
+
+    async fn read(reply: Reply) -> Bytes {
+        reply.body.collect().await.unwrap().to_bytes()
+    }
+
+    #[tokio::test]
+    async fn a_connection_whose_answer_was_read_takes_the_next_request() {
+        let (listener, url) = provider().await;
+        let serving = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            for _ in 0..3 {
+                let head = read_head(&mut stream).await;
+                let host = format!("host: {}\r\n", listener.local_addr().unwrap());
+                assert!(head.starts_with("GET /v1/chat HTTP/1.1\r\n") && head.contains(&host), "{head}");
+                stream.write_all(ANSWER).await.unwrap();
+            }
+        });
+        let client = Client::new().unwrap();
+        for _ in 0..3 {
+            assert_eq!(read(ask(&client, &url).await.unwrap()).await, "hi");
+        }
+        serving.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_kept_connection_that_the_provider_closed_is_replaced() {
+        let (listener, url) = provider().await;
+        let serving = tokio::spawn(async move {
+            for _ in 0..3 {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                read_head(&mut stream).await;
+                stream.write_all(ANSWER).await.unwrap();
+            }
+        });
+        let client = Client::new().unwrap();
+        for _ in 0..3 {
+            assert_eq!(read(ask(&client, &url).await.unwrap()).await, "hi");
+        }
+        serving.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_is_not_read_to_its_end_takes_its_connection_with_it() {
+        let (listener, url) = provider().await;
+        let client = Client::new().unwrap();
+        let (reply, mut stream) = tokio::join!(ask(&client, &url), async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            read_head(&mut stream).await;
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhi").await.unwrap();
+            stream
+        });
+        drop(reply.unwrap());
+        assert_eq!(stream.read(&mut [0; 8]).await.unwrap(), 0, "the provider must see that nobody listens");
+    }
+
+    #[tokio::test]
+    async fn two_clients_have_no_connection_in_common() {
+        let (listener, url) = provider().await;
+        let serving = tokio::spawn(async move {
+            let mut streams = Vec::new();
+            for _ in 0..2 {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                read_head(&mut stream).await;
+                stream.write_all(ANSWER).await.unwrap();
+                streams.push(stream);
+            }
+        });
+        let client = Client::new().unwrap();
+        for client in [client.apart(), client] {
+            assert_eq!(read(ask(&client, &url).await.unwrap()).await, "hi");
+        }
+        serving.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn an_address_where_nobody_listens_is_no_cut() {
+        let (listener, url) = provider().await;
+        drop(listener);
+        let refused = ask(&Client::new().unwrap(), &url).await.unwrap_err();
+        assert!(matches!(refused, ClientError::Connect { .. }), "{refused}");
+    }
 }

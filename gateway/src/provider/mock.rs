@@ -227,5 +227,5 @@ fn reply(content_type: &'static str, pieces: VecDeque<Bytes>) -> Reply {
     let mut response = Response::new(());
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     let (head, ()) = response.into_parts();
-    Reply { head, body: ReplyBody::Local(pieces) }
+    Reply { head, body: ReplyBody::local(pieces) }
 }

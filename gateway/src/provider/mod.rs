@@ -4,6 +4,7 @@
 mod client;
 mod edits;
 mod mock;
+mod pool;
 mod reply;
 mod request;
 mod resolve;
