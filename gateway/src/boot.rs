@@ -19,12 +19,12 @@ use tokio::sync::{Mutex, watch};
 use follow::{follow, forget_replaced, unless_away};
 
 use crate::admin::{self, Admin, Changed, Peer};
-use crate::admit::budget::{BudgetOptions, Budgets, RefusalLog};
+use crate::admit::budget::{BudgetOptions, Budgets};
 use crate::admit::rate::{Funds, Rates};
 use crate::auth::{Directory, Keyring, Mesh};
 use crate::config::{Config, Finding, OnClientGone, Severity};
 use crate::egress::Dialer;
-use crate::front::{Answer, Arrival, Door, Intake, ListenError, Listener, TunnelIntake, serve};
+use crate::front::{Answer, Arrival, Door, Intake, ListenError, Listener, TunnelIntake, Workers, serve};
 use crate::gateway::Gateway;
 use crate::ledger::{Leasable, LeasedBudgets, LeasedRates, Ledger, LedgerError};
 use crate::limits::{LimitBook, levels, load_budgets, remember_bills};
@@ -40,10 +40,11 @@ use crate::{call, tunnel};
 /// A gateway that listens.
 #[derive(Debug)]
 pub(crate) struct Booted {
-    gateway: Arc<Gateway>,
+    gateway: Gateway,
     listeners: Vec<Listener>,
     proxy_listeners: Vec<Listener>,
     admin: axum::Router,
+    workers: Workers,
 }
 
 /// Why the gateway cannot start.
@@ -60,7 +61,12 @@ pub(crate) enum BootError {
     Catalogue(#[from] CatalogueError),
     /// TLS cannot be set up.
     #[error("cannot set up TLS for providers: {0}")]
-    Tls(#[from] std::io::Error),
+    Tls(#[source] std::io::Error),
+    /// The system has no threads or descriptors left.
+    #[error(
+        "cannot start the threads that serve connections: {0}; look at the limits of this account (ulimit -u, ulimit -n)"
+    )]
+    Workers(#[source] std::io::Error),
 }
 
 /// What the providers' room has to say of a configuration.
@@ -106,8 +112,10 @@ pub(crate) async fn boot(config: Config, config_warnings: usize) -> Result<Boote
     let upstreams = config.deployments.iter().map(|entry| Upstream::resolve(entry, &config.environment).ok()).collect();
     let metrics = Arc::new(Metrics::default());
     watch_ledger(&metrics, ledger.clone());
-    let client = Client::new()?;
-    let tracer = Tracer::start(config.otel.as_ref(), Collector(client.clone()));
+    let client = Client::new().map_err(BootError::Tls)?;
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let workers = Workers::start(cores).map_err(BootError::Workers)?;
+    let tracer = Arc::new(Tracer::start(config.otel.as_ref(), Collector(client.clone())));
     tracer.count_in(&metrics);
     let listening = listeners.iter().chain(&proxy_listeners).map(Listener::address).collect();
     let dialer = Arc::new(Dialer::new(config.egress.clone(), listening));
@@ -162,7 +170,7 @@ pub(crate) async fn boot(config: Config, config_warnings: usize) -> Result<Boote
         changing,
     });
     tokio::spawn(forget_replaced(ledger.clone(), book, replacing));
-    let gateway = Arc::new(Gateway {
+    let gateway = Gateway {
         keyring,
         directory,
         mesh: Mesh::new(config.mesh.clone()),
@@ -173,13 +181,13 @@ pub(crate) async fn boot(config: Config, config_warnings: usize) -> Result<Boote
         client,
         pricer,
         budgets,
-        refusals: RefusalLog::default(),
+        refusals: Arc::default(),
         rates,
         ledger,
         dialer,
-        config,
-    });
-    Ok(Booted { gateway, listeners, proxy_listeners, admin })
+        config: Arc::new(config),
+    };
+    Ok(Booted { gateway, listeners, proxy_listeners, admin, workers })
 }
 
 /// Has the ledger's state in the metrics.
@@ -216,10 +224,16 @@ impl Booted {
 
     /// Serves until `stop` resolves, finishes what is under way, and writes the last rows.
     pub(crate) async fn run(self, stop: impl Future<Output = ()>) {
-        let Self { gateway, listeners, proxy_listeners, admin } = self;
-        let (handler, proxy_handler) = (Arc::clone(&gateway), Arc::clone(&gateway));
-        let handle = move |request, peer| answer(Arc::clone(&handler), admin.clone(), request, peer);
-        let forward = move |request, peer| forward(Arc::clone(&proxy_handler), request, peer);
+        let Self { gateway, listeners, proxy_listeners, admin, workers } = self;
+        let workers = Arc::new(workers);
+        let apart = || Arc::new(Gateway { client: gateway.client.apart(), ..gateway.clone() });
+        let gateways: Vec<Arc<Gateway>> = (0..workers.count()).map(|_| apart()).collect();
+        let api = gateways.iter().cloned().map(|gateway| {
+            let admin = admin.clone();
+            move |request, peer| answer(Arc::clone(&gateway), admin.clone(), request, peer)
+        });
+        let proxy =
+            gateways.iter().cloned().map(|gateway| move |request, peer| forward(Arc::clone(&gateway), request, peer));
         let (tell, told) = watch::channel(());
         let stop_both = async {
             stop.await;
@@ -229,10 +243,14 @@ impl Booted {
         let stopped = |mut told: watch::Receiver<()>| async move { drop(told.changed().await) };
         tokio::join!(
             stop_both,
-            serve(listeners, handle, stopped(told.clone())),
-            serve(proxy_listeners, forward, stopped(told)),
+            serve(listeners, Arc::clone(&workers), api.collect(), stopped(told.clone())),
+            serve(proxy_listeners, Arc::clone(&workers), proxy.collect(), stopped(told)),
         );
         gateway.dialer.stop().await;
+        // An answer that is read to its end for a client who left is dropped here, and so writes its row.
+        if let Some(workers) = Arc::into_inner(workers) {
+            drop(tokio::task::spawn_blocking(|| workers.stop()).await);
+        }
         gateway.ledger.close().await;
         // Rows first: the collector may be away.
         gateway.tracer.close().await;

@@ -31,8 +31,8 @@ const REPORT_WITHIN: Duration = Duration::from_millis(50);
 /// Answers that are kept. With more addresses the older ones go.
 const MOST_KNOWN: usize = 4096;
 
-/// The mesh's word, by address.
-#[derive(Debug)]
+/// The mesh's word, by address. A clone is another handle on the same answers.
+#[derive(Debug, Clone)]
 pub struct Mesh {
     settings: Arc<MeshSettings>,
     state: Arc<Mutex<State>>,

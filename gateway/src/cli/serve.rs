@@ -26,8 +26,9 @@ pub(super) fn run(overrides: &Overrides) -> anyhow::Result<ExitCode> {
     findings.extend(review(&config));
     findings.sort_by_key(|finding| finding.severity);
     print(&findings)?;
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the runtime")?;
+    // For what goes on beside the calls, which have threads of their own (`front::Workers`).
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = runtime.worker_threads(1).enable_all().build().context("cannot start the runtime")?;
     runtime.block_on(async {
         let warnings = findings.iter().filter(|finding| finding.severity == Severity::Warning).count();
         let booted = boot(config, warnings).await?;

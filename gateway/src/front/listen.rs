@@ -5,6 +5,7 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,6 +19,8 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
+
+use super::workers::Workers;
 
 /// The body of an answer. An error in it cuts the connection, so that a client sees a cut as a cut.
 pub type AnswerBody = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
@@ -121,17 +124,26 @@ struct Patience {
 }
 
 /// Serves until `stop` resolves, then lets the requests under way finish for up to 30 seconds and cuts the others. When it
-/// returns, no request is left.
-pub async fn serve<H, F>(listeners: Vec<Listener>, handle: H, stop: impl Future<Output = ()>)
-where
+/// returns, no request is left. There is a `handle` for each worker.
+pub async fn serve<H, F>(
+    listeners: Vec<Listener>,
+    workers: Arc<Workers>,
+    handles: Arc<[H]>,
+    stop: impl Future<Output = ()>,
+) where
     H: Fn(Request<Incoming>, SocketAddr) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Answer> + Send + 'static,
 {
-    serve_and_drain(listeners, handle, stop, PATIENCE).await;
+    serve_and_drain(listeners, workers, handles, stop, PATIENCE).await;
 }
 
-async fn serve_and_drain<H, F>(listeners: Vec<Listener>, handle: H, stop: impl Future<Output = ()>, patience: Patience)
-where
+async fn serve_and_drain<H, F>(
+    listeners: Vec<Listener>,
+    workers: Arc<Workers>,
+    handles: Arc<[H]>,
+    stop: impl Future<Output = ()>,
+    patience: Patience,
+) where
     H: Fn(Request<Incoming>, SocketAddr) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Answer> + Send + 'static,
 {
@@ -139,12 +151,17 @@ where
     let (stopping, watch) = watch::channel(Stage::Serving);
     let accepting: Vec<_> = listeners
         .into_iter()
-        .map(|listener| tokio::spawn(accept(listener, handle.clone(), watch.clone(), patience.linger)))
+        .map(|listener| {
+            let (workers, handles) = (Arc::clone(&workers), Arc::clone(&handles));
+            tokio::spawn(accept(listener, workers, handles, watch.clone(), patience.linger))
+        })
         .collect();
     drop(watch);
     stop.await;
     for task in accepting {
         task.abort();
+        // Until it is gone it may still take a connection.
+        drop(task.await);
     }
     stopping.send_replace(Stage::Draining);
     if tokio::time::timeout(patience.drain, stopping.closed()).await.is_err() {
@@ -157,15 +174,32 @@ where
     }
 }
 
-async fn accept<H, F>(listener: Listener, handle: H, stopping: watch::Receiver<Stage>, linger: Duration)
-where
+async fn accept<H, F>(
+    listener: Listener,
+    workers: Arc<Workers>,
+    handles: Arc<[H]>,
+    stopping: watch::Receiver<Stage>,
+    linger: Duration,
+) where
     H: Fn(Request<Incoming>, SocketAddr) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Answer> + Send + 'static,
 {
     loop {
-        match listener.inner.accept().await {
+        // As the system's own socket it can go to another thread's runtime.
+        let accepted = listener.inner.accept().await.and_then(|(stream, peer)| Ok((stream.into_std()?, peer)));
+        match accepted {
             Ok((stream, peer)) => {
-                tokio::spawn(serve_connection(stream, peer, handle.clone(), stopping.clone(), linger));
+                let (handles, stopping) = (Arc::clone(&handles), stopping.clone());
+                workers.place(move |worker, place| {
+                    let Some(handle) = handles.get(worker).cloned() else { return };
+                    drop(tokio::spawn(async move {
+                        match TcpStream::from_std(stream) {
+                            Ok(stream) => serve_connection(stream, peer, handle, stopping, linger).await,
+                            Err(error) => tracing::warn!(%error, "cannot serve a connection"),
+                        }
+                        drop(place);
+                    }));
+                });
             }
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection");
@@ -241,7 +275,6 @@ async fn reached(stopping: &mut watch::Receiver<Stage>, stage: Stage) {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::sync::atomic::{AtomicBool, Ordering};
 
     use http_body_util::{BodyExt, Empty};
@@ -277,7 +310,9 @@ mod tests {
         };
         let stopping = async move { stopped.notified().await };
         let patience = Patience { drain: Duration::from_millis(50), linger: Duration::ZERO };
-        let serving = tokio::spawn(serve_and_drain(vec![listener], handle, stopping, patience));
+        let workers = Arc::new(Workers::start(1).unwrap());
+        let handles = Arc::from([handle]);
+        let serving = tokio::spawn(serve_and_drain(vec![listener], workers, handles, stopping, patience));
         client.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
         arrived.notified().await;
         stop.notify_one();
@@ -299,7 +334,9 @@ mod tests {
         let stopping = async move { stopped.notified().await };
         let an_hour = Duration::from_secs(3600);
         let patience = Patience { drain: an_hour, linger: an_hour };
-        let serving = tokio::spawn(serve_and_drain(vec![listener], handle, stopping, patience));
+        let workers = Arc::new(Workers::start(1).unwrap());
+        let handles = Arc::from([handle]);
+        let serving = tokio::spawn(serve_and_drain(vec![listener], workers, handles, stopping, patience));
         let mut answer = Vec::new();
         client.write_all(b"GET /1 HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
         while !answer.ends_with(b"hi") {
