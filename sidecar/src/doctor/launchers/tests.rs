@@ -27,16 +27,19 @@ impl Home {
         self.look_for(Launcher::Claude)
     }
 
-    fn look_for(&self, launcher: Launcher) -> Vec<Finding> {
-        let surroundings = Surroundings {
+    fn surroundings(&self) -> Surroundings {
+        Surroundings {
             home: Some(self.0.path().join("home")),
             directory: Some(self.0.path().join("project")),
             system: self.0.path().to_owned(),
             environment: BTreeMap::new(),
-            state: None,
+            state: Some(self.0.path().join("state")),
             ..Surroundings::of_this_process()
-        };
-        look_at(launcher, &surroundings, &Wiring::new(&"http://127.0.0.1:4000".parse().unwrap(), &[]))
+        }
+    }
+
+    fn look_for(&self, launcher: Launcher) -> Vec<Finding> {
+        look_at(launcher, &self.surroundings(), &Wiring::new(&"http://127.0.0.1:4000".parse().unwrap(), &[]))
     }
 }
 
@@ -184,4 +187,17 @@ fn a_broken_file_is_named_with_its_line_and_none_of_its_words() {
     let findings = look(&surroundings, &wiring);
     assert_eq!((findings.len(), findings[0].code), (1, "unreadable"));
     assert!(findings[0].what.contains("settings.json:2:") && !format!("{findings:?}").contains("canary"));
+}
+
+#[test]
+fn settings_that_we_wrote_are_no_finding() {
+    let home = Home::with(&[("home/.claude/settings.json", "{}"), ("home/.codex/config.toml", "")]);
+    let surroundings = home.surroundings();
+    let mode = settings::Mode { name: "glm".to_owned(), model: Some("glm".to_owned()), context_tokens: None };
+    for launcher in Launcher::ALL {
+        let target = settings::Target { launcher, mode: Some(&mode), url: "http://127.0.0.1:4000" };
+        settings::configure(&target, None, false, &surroundings).unwrap();
+    }
+    let findings = look(&surroundings, &Wiring::new(&"http://127.0.0.1:4000".parse().unwrap(), &[]));
+    assert_eq!((findings.len(), findings[0].level), (1, Level::Ok), "{findings:?}");
 }
