@@ -193,10 +193,12 @@ fn configure(args: &ConfigureArgs, surroundings: &Surroundings) -> Result<String
     if done.iter().any(|done| !done.keys.is_empty()) {
         let _ = writeln!(text, "take it back with: fleetgate launchers unconfigure {}", launcher.name());
     }
-    let beaten = settings::beaten(&target, surroundings);
-    for conflict in beaten.iter().filter(|conflict| conflict.kind != Kind::Overrides || conflict.key == "apiKeyHelper")
-    {
-        let _ = writeln!(text, "note: {}", describe(conflict));
+    let is_ours = |file: &PathBuf| done.iter().any(|done| done.file == *file);
+    for conflict in settings::beaten(&target, surroundings) {
+        // In the file itself, another key beats the shell and not what was written.
+        if conflict.kind != Kind::Overrides || !is_ours(&conflict.file) || conflict.key == "apiKeyHelper" {
+            let _ = writeln!(text, "note: {}", describe(&conflict));
+        }
     }
     Ok(text)
 }

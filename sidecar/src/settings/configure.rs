@@ -73,8 +73,8 @@ pub fn configure(
 }
 
 fn prepare(plan: &Plan, record: &Record) -> Result<Ready, SettingsError> {
-    let found = file::find(&plan.path)?;
     let earlier = record.of(&plan.path).cloned();
+    let found = file::find(earlier.as_ref().map_or(&plan.path, |entry| &entry.path))?;
     let Undone { text: base, left, .. } = match &earlier {
         Some(entry) => undo(entry, plan.format, found.text.as_deref())?,
         None => Undone { text: found.text.clone(), ..Undone::default() },

@@ -3,12 +3,14 @@
 use std::fs;
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::Value;
 
 use super::surroundings::Surroundings;
@@ -89,17 +91,18 @@ fn asked(path: &Path, surroundings: &Surroundings) -> Option<String> {
     let mut command = Command::new(path);
     command.arg("--version").env_clear().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
     command.envs(["PATH", "HOME"].into_iter().filter_map(|name| Some((name, surroundings.variable(name)?))));
-    let mut child = command.spawn().ok()?;
+    let mut child = command.process_group(0).spawn().ok()?;
     let stdout = child.stdout.take()?;
     let (tell, told) = mpsc::channel();
-    // It ends with the pipe, at the latest when the command is killed; a grandchild that keeps the pipe open keeps nothing but this thread.
+    // It ends with the pipe, at the latest when the command is killed.
     thread::spawn(move || {
         let mut answer = String::new();
         let _partial = stdout.take(MAX_ANSWER).read_to_string(&mut answer);
         let _late = tell.send(answer);
     });
     let answer = told.recv_timeout(PATIENCE).ok();
-    let _ended = child.kill();
+    // With whatever it has started.
+    let _ended = kill_process_group(Pid::from_child(&child), Signal::KILL);
     let _reaped = child.wait();
     version_in(&answer?)
 }

@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 pub use configure::{Change, Configured, configure};
-pub use document::{DocumentError, Format};
+pub use document::{DocumentError, Format, Settings};
 pub use file::FileError;
 pub use installed::{Installed, installed};
 pub use plan::{Mode, Target};

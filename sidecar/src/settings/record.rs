@@ -1,9 +1,8 @@
 //! What `fleetgate launchers configure` changed, so that it can be taken back: names of keys and digests. No value is written down, for
 //! an old one may be a secret; the file as it was lies beside it, readable to its owner only.
 
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -48,6 +47,15 @@ pub(super) struct Entry {
     pub(super) written: Digest,
     /// What was changed, in the order in which it was.
     pub(super) keys: Vec<Changed>,
+}
+
+impl Entry {
+    /// Whether it is the one of this file. A home directory may have two names, with a link between them.
+    pub(super) fn is_of(&self, path: &Path) -> bool {
+        let real = |path: &Path| path.parent().and_then(|parent| fs::canonicalize(parent).ok());
+        self.path == path
+            || (self.path.file_name() == path.file_name() && real(path).is_some_and(|at| Some(at) == real(&self.path)))
+    }
 }
 
 /// One key.
@@ -139,9 +147,9 @@ impl Record {
         Ok(file::put(&path, (text + "\n").as_bytes(), file::Rights::own())?)
     }
 
-    /// The entry of a file.
+    /// The entry of a file, by whatever name.
     pub(super) fn of(&self, path: &Path) -> Option<&Entry> {
-        self.files.iter().find(|entry| entry.path == path)
+        self.files.iter().find(|entry| entry.is_of(path))
     }
 
     /// Puts an entry in the place of the one for the same file.
@@ -178,7 +186,7 @@ pub(super) struct Lock {
 /// Makes the state directory where it is missing, and waits until nobody else changes settings.
 pub(super) fn lock(state: &Path) -> Result<Lock, RecordError> {
     let system = |source| RecordError::System { path: state.to_owned(), source };
-    DirBuilder::new().recursive(true).mode(0o700).create(state).map_err(system)?;
+    fs::create_dir_all(state).map_err(system)?;
     let directory = File::open(state).map_err(system)?;
     directory.lock().map_err(system)?;
     Ok(Lock { _directory: directory })

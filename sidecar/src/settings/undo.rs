@@ -152,7 +152,7 @@ pub fn unconfigure(
     let mut record = Record::read(state)?;
     let named = file.map(|file| surroundings.directory.as_ref().map_or_else(|| file.to_owned(), |at| at.join(file)));
     let is_meant =
-        |entry: &&Entry| entry.launcher == launcher.name() && named.as_ref().is_none_or(|named| *named == entry.path);
+        |entry: &&Entry| entry.launcher == launcher.name() && named.as_ref().is_none_or(|named| entry.is_of(named));
     let paths: Vec<PathBuf> = record.files.iter().filter(is_meant).map(|entry| entry.path.clone()).collect();
     // One by one: what the first leaves behind goes to the next.
     let entries = paths.iter().filter_map(|path| {

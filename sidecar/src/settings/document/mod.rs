@@ -88,10 +88,17 @@ trait Document {
     fn is_bare(&self) -> bool;
 }
 
-/// A settings file's text in its form.
-pub(super) struct Settings {
+/// A settings file's text in its form, to be changed key by key.
+pub struct Settings {
     document: Box<dyn Document>,
     has_mark: bool,
+}
+
+impl std::fmt::Debug for Settings {
+    /// A settings file may hold secrets.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Settings")
+    }
 }
 
 /// What some editors put before a text.
@@ -102,7 +109,7 @@ impl Settings {
     ///
     /// # Errors
     /// When its form is broken, or cannot be kept.
-    pub(super) fn parse(format: Format, text: &str) -> Result<Self, DocumentError> {
+    pub fn parse(format: Format, text: &str) -> Result<Self, DocumentError> {
         let inner = text.strip_prefix(BYTE_ORDER_MARK);
         let has_mark = inner.is_some();
         let inner = inner.unwrap_or(text);
@@ -124,7 +131,7 @@ impl Settings {
     ///
     /// # Errors
     /// When the key stands there twice, or inside something that is no table.
-    pub(super) fn get(&self, key: &[String]) -> Result<Option<Value>, DocumentError> {
+    pub fn get(&self, key: &[String]) -> Result<Option<Value>, DocumentError> {
         self.document.get(key)
     }
 
@@ -132,7 +139,7 @@ impl Settings {
     ///
     /// # Errors
     /// When it cannot be set without breaking something else.
-    pub(super) fn set(&mut self, key: &[String], value: &Value) -> Result<(), DocumentError> {
+    pub fn set(&mut self, key: &[String], value: &Value) -> Result<(), DocumentError> {
         self.document.set(key, value)
     }
 
@@ -140,23 +147,26 @@ impl Settings {
     ///
     /// # Errors
     /// As [`Settings::set`].
-    pub(super) fn remove(&mut self, key: &[String]) -> Result<(), DocumentError> {
+    pub fn remove(&mut self, key: &[String]) -> Result<(), DocumentError> {
         self.document.remove(key)
     }
 
     /// Everything, as a tool reads it.
-    pub(super) fn value(&self) -> Value {
+    #[must_use]
+    pub fn value(&self) -> Value {
         self.document.value()
     }
 
     /// The text.
-    pub(super) fn text(&self) -> String {
+    #[must_use]
+    pub fn text(&self) -> String {
         let mark = if self.has_mark { String::from(BYTE_ORDER_MARK) } else { String::new() };
         mark + &self.document.text()
     }
 
     /// Whether nobody wrote anything into it.
-    pub(super) fn is_bare(&self) -> bool {
+    #[must_use]
+    pub fn is_bare(&self) -> bool {
         self.document.is_bare()
     }
 }

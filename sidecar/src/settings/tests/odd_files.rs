@@ -174,6 +174,19 @@ fn a_link_stays_a_link_and_its_file_keeps_mode_and_owner() {
 }
 
 #[test]
+fn a_home_directory_of_two_names_is_configured_once() {
+    let home = Home::with(FILE, "{}");
+    symlink(home.path(""), home.directory.path().join("other")).unwrap();
+    home.configure(Launcher::Claude, Some(&glm())).unwrap();
+    let other = Surroundings { home: Some(home.directory.path().join("other")), ..home.surroundings() };
+    let target = Target { launcher: Launcher::Claude, mode: None, url: URL };
+    configure(&target, None, false, &other).unwrap();
+    assert!(!home.read(FILE).contains("glm"));
+    assert_eq!(unconfigure(Launcher::Claude, None, false, &other).unwrap().len(), 1);
+    assert_eq!((home.read(FILE).as_str(), home.files().len()), ("{}", 1));
+}
+
+#[test]
 fn files_that_something_else_looks_after_are_refused() {
     let home = Home::with(FILE, "{}");
     fs::set_permissions(home.path(FILE), fs::Permissions::from_mode(0o444)).unwrap();
