@@ -1,6 +1,7 @@
 //! Whole runs over a home directory.
 
 mod odd_files;
+mod reading;
 mod round_trip;
 
 use std::fs;
@@ -298,32 +299,4 @@ fn a_dry_run_writes_nothing() {
     assert!(done[0].keys.contains(&("model_provider".to_owned(), Change::Added)), "{done:?}");
     assert_eq!((home.read(".codex/config.toml").as_str(), home.files().len()), ("model = 'x'\n", 1));
     assert!(!home.directory.path().join("state").exists());
-}
-
-#[test]
-fn what_we_configured_is_no_conflict_until_it_is_changed() {
-    let file = ".claude/settings.json";
-    let home = Home::with(file, "{}");
-    home.configure(Launcher::Claude, Some(&glm())).unwrap();
-    let surroundings = home.surroundings();
-    let found = look(Launcher::Claude, &surroundings, &surroundings.wiring());
-    let models: Vec<&Conflict> = found.iter().filter(|conflict| conflict.overrides() == "ANTHROPIC_MODEL").collect();
-    assert!(models.len() == 1 && models[0].is_ours && found.iter().all(|conflict| conflict.is_ours), "{found:?}");
-    home.write(file, home.read(file).replace("\"ANTHROPIC_MODEL\": \"glm\"", "\"ANTHROPIC_MODEL\": \"opus\""));
-    let found = look(Launcher::Claude, &surroundings, &surroundings.wiring());
-    let theirs: Vec<&str> =
-        found.iter().filter(|conflict| !conflict.is_ours).map(|conflict| conflict.key.as_str()).collect();
-    assert_eq!(theirs, ["env.ANTHROPIC_MODEL"]);
-}
-
-#[test]
-fn conflicts_are_those_of_an_environment_and_a_directory() {
-    let home =
-        Home::with("project/.claude/settings.json", r#"{"env": {"ANTHROPIC_BASE_URL": "http://127.0.0.1:4100"}}"#);
-    let mut environment = BTreeMap::from([("HOME".to_owned(), home.path("").display().to_string())]);
-    let found = conflicts(Launcher::Claude, &environment, &home.path("project"));
-    assert_eq!(found.len(), 1, "{found:?}");
-    assert_eq!((found[0].kind, found[0].overrides()), (Kind::LeadsAway, "ANTHROPIC_BASE_URL"));
-    environment.insert("FLEETGATE_URL".to_owned(), "http://localhost:4100/".to_owned());
-    assert_eq!(conflicts(Launcher::Claude, &environment, &home.path("project")), []);
 }

@@ -1,15 +1,17 @@
-//! aider: its `.aider.conf.yml` beats the variables that the shell sets (aider.chat, "YAML config file").
+//! aider: its `.aider.conf.yml` and any `.env` beat the variables that the shell sets (aider.chat, "YAML config file"; its
+//! `load_dotenv_files`).
 
-use super::{Conflict, Kind, distinct, text, values};
+use super::{Conflict, Kind, distinct, dotenv, text, upwards, values};
 use crate::launch::Launcher;
 use crate::settings::document::Format;
 use crate::settings::surroundings::{Surroundings, Wiring, may_be_provider_key};
 
 pub(super) fn look(surroundings: &Surroundings, wiring: &Wiring) -> Vec<Conflict> {
-    let places = [&surroundings.directory, &surroundings.home];
-    let files = distinct(places.into_iter().flatten().map(|place| place.join(".aider.conf.yml")).collect());
+    let project = upwards(surroundings).find(|place| place.join(".git").exists()).map(Into::into);
+    let places = [surroundings.directory.clone(), project, surroundings.home.clone()];
+    let places = distinct(places.into_iter().flatten().collect());
     let mut found = Vec::new();
-    for path in files {
+    for path in places.iter().map(|place| place.join(".aider.conf.yml")) {
         let settings = match values(Launcher::Aider, &path, Format::Yaml) {
             None => continue,
             Some(Ok(settings)) => settings,
@@ -39,5 +41,8 @@ pub(super) fn look(surroundings: &Surroundings, wiring: &Wiring) -> Vec<Conflict
             }
         }
     }
+    // It chooses the provider by the model, so any of their variables may be the one.
+    let files = places.iter().map(|place| place.join(".env"));
+    found.extend(files.flat_map(|path| dotenv(Launcher::Aider, &path, |_| true, wiring)));
     found
 }

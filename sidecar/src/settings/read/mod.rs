@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use super::document::{DocumentError, Format, Settings};
 use super::record::Record;
-use super::surroundings::{Surroundings, Wiring, may_be_provider_key};
+use super::surroundings::{BASE_URLS, PROVIDER_KEYS, Surroundings, Wiring, may_be_provider_key};
 
 use crate::launch::Launcher;
 pub(super) use claude::OTHER_PROVIDERS as OTHER_CLAUDE_PROVIDERS;
@@ -120,9 +120,30 @@ fn text<'a>(table: &'a Value, key: &str) -> Option<&'a str> {
     table.get(key)?.as_str().filter(|text| !text.is_empty())
 }
 
-/// What a variable of an `env` table or a `.env` file does, for launchers that speak to one provider.
-fn variable(name: &str, value: &str, base_urls: &[&str], keys: &[&str], wiring: &Wiring) -> Option<Kind> {
-    let leads_away = base_urls.contains(&name) && !value.is_empty() && !wiring.leads_here(value);
-    let is_key = keys.contains(&name) && may_be_provider_key(value);
-    leads_away.then_some(Kind::LeadsAway).or(is_key.then_some(Kind::Credential))
+/// What the variables of an `env` table or a `.env` file do.
+fn variables<'a>(pairs: &'a Value, wiring: &Wiring) -> impl Iterator<Item = (&'a str, Kind)> {
+    pairs.as_object().into_iter().flatten().filter_map(|(name, value)| {
+        let value = value.as_str().unwrap_or_default();
+        let leads_away = BASE_URLS.contains(&name.as_str()) && !value.is_empty() && !wiring.leads_here(value);
+        let is_key = PROVIDER_KEYS.contains(&name.as_str()) && may_be_provider_key(value);
+        let kind = leads_away.then_some(Kind::LeadsAway).or(is_key.then_some(Kind::Credential))?;
+        Some((name.as_str(), kind))
+    })
+}
+
+/// What a `.env` file does, of which only some variables are this launcher's own concern.
+fn dotenv(launcher: Launcher, path: &Path, is_its: impl Fn(&str) -> bool, wiring: &Wiring) -> Vec<Conflict> {
+    match values(launcher, path, Format::Dotenv) {
+        // Who reads such files takes what it understands, and never complains.
+        None | Some(Err(_)) => Vec::new(),
+        Some(Ok(pairs)) => variables(&pairs, wiring)
+            .filter(|(name, _)| is_its(name))
+            .map(|(name, kind)| Conflict::new(launcher, path, name, kind))
+            .collect(),
+    }
+}
+
+/// The current directory and those around it.
+fn upwards(surroundings: &Surroundings) -> impl Iterator<Item = &Path> {
+    surroundings.directory.iter().flat_map(|directory| directory.ancestors())
 }

@@ -1,6 +1,6 @@
-//! opencode: `provider.NAME.options` of its settings.
+//! opencode: `provider.NAME.options` of its settings (opencode.ai, "config").
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::{Conflict, Kind, distinct, text, values};
 use crate::launch::Launcher;
@@ -8,12 +8,16 @@ use crate::settings::document::Format;
 use crate::settings::surroundings::{Surroundings, Wiring, may_be_provider_key};
 
 pub(super) fn look(surroundings: &Surroundings, wiring: &Wiring) -> Vec<Conflict> {
+    let managed = ["etc/opencode", "Library/Application Support/opencode"];
+    let managed = managed.map(|place| surroundings.system.join(place));
+    let own = surroundings.variable("OPENCODE_CONFIG_DIR").map(PathBuf::from);
+    let project = surroundings.directory.iter().flat_map(|place| [place.join(".opencode"), place.clone()]);
+    let named = surroundings.variable("OPENCODE_CONFIG").map(PathBuf::from);
     let user = surroundings.directory_of("XDG_CONFIG_HOME", ".config").map(|config| config.join("opencode"));
-    let own = surroundings.variable("OPENCODE_CONFIG_DIR").map(Into::into);
-    let places = user.into_iter().chain(own).chain(surroundings.directory.clone());
-    let names = ["opencode.json", "opencode.jsonc"];
-    let mut files: Vec<_> = places.flat_map(|place| names.map(|name| place.join(name))).collect();
-    files.extend(surroundings.variable("OPENCODE_CONFIG").map(Into::into));
+    let both = |place: PathBuf| ["opencode.jsonc", "opencode.json"].map(|name| place.join(name));
+    let mut files: Vec<PathBuf> = managed.into_iter().chain(own).chain(project).flat_map(both).collect();
+    files.extend(named);
+    files.extend(user.into_iter().flat_map(both));
     distinct(files).iter().flat_map(|path| settings(path, wiring)).collect()
 }
 

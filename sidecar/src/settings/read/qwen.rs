@@ -2,10 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Conflict, Kind, distinct, text, values, variable};
+use super::{Conflict, Kind, distinct, dotenv, text, values, variables};
 use crate::launch::Launcher;
 use crate::settings::document::Format;
-use crate::settings::surroundings::{BASE_URLS, PROVIDER_KEYS, Surroundings, Wiring, may_be_provider_key};
+use crate::settings::surroundings::{Surroundings, Wiring, may_be_provider_key};
+
+/// Ways of authentication that lead to a provider's own address, whatever base URL is set.
+const DISOBEDIENT: [&str; 2] = ["qwen-oauth", "vertex-ai"];
 
 pub(super) fn look(surroundings: &Surroundings, wiring: &Wiring) -> Vec<Conflict> {
     let system = match surroundings.variable("QWEN_CODE_SYSTEM_SETTINGS_PATH") {
@@ -13,9 +16,13 @@ pub(super) fn look(surroundings: &Surroundings, wiring: &Wiring) -> Vec<Conflict
         None => surroundings.system.join("etc/qwen-code/settings.json"),
     };
     let project = surroundings.directory.as_ref().map(|directory| directory.join(".qwen"));
-    let places = project.into_iter().chain(surroundings.directory_of("QWEN_HOME", ".qwen"));
-    let files = std::iter::once(system).chain(places.map(|place| place.join("settings.json"))).collect();
-    distinct(files).iter().flat_map(|path| settings(path, wiring)).collect()
+    let user = surroundings.directory_of("QWEN_HOME", ".qwen");
+    let places = distinct(project.into_iter().chain(user).collect());
+    let files = std::iter::once(system).chain(places.iter().map(|place| place.join("settings.json")));
+    let mut found: Vec<Conflict> = files.flat_map(|path| settings(&path, wiring)).collect();
+    let variables = places.iter().map(|place| place.join(".env"));
+    found.extend(variables.flat_map(|path| dotenv(Launcher::Qwen, &path, |_| true, wiring)));
+    found
 }
 
 fn settings(path: &Path, wiring: &Wiring) -> Vec<Conflict> {
@@ -39,9 +46,9 @@ fn settings(path: &Path, wiring: &Wiring) -> Vec<Conflict> {
     if text(auth, "apiKey").is_some_and(may_be_provider_key) {
         found.push(conflict("security.auth.apiKey".to_owned(), Kind::Credential));
     }
-    for (name, value) in settings["env"].as_object().into_iter().flatten() {
-        let kind = variable(name, value.as_str().unwrap_or_default(), &BASE_URLS, &PROVIDER_KEYS, wiring);
-        found.extend(kind.map(|kind| conflict(format!("env.{name}"), kind)));
+    if text(auth, "selectedType").is_some_and(|way| DISOBEDIENT.contains(&way)) {
+        found.push(conflict("security.auth.selectedType".to_owned(), Kind::LeadsAway));
     }
+    found.extend(variables(&settings["env"], wiring).map(|(name, kind)| conflict(format!("env.{name}"), kind)));
     found
 }
