@@ -55,7 +55,6 @@ struct ConfigureArgs {
 #[derive(Debug, Args)]
 struct FileArgs {
     /// claude, codex, gemini, opencode, aider or qwen
-    #[arg(value_parser = launcher)]
     launcher: Launcher,
     /// Another file than the user's own, for example a project's
     #[arg(long, value_name = "FILE")]
@@ -65,16 +64,14 @@ struct FileArgs {
     dry_run: bool,
 }
 
-fn launcher(text: &str) -> Result<Launcher, String> {
-    let found = Launcher::ALL.iter().find(|launcher| launcher.name() == text);
-    found.copied().ok_or_else(|| format!("one of {}", Launcher::ALL.map(Launcher::name).join(", ")))
-}
-
 /// What a mode asks for: the gateway's model group of the same name; `native` leaves a launcher its own models.
 fn mode(name: &str) -> Result<Mode, String> {
     let is_part = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     if name.is_empty() || name.starts_with('-') || !name.chars().all(is_part) {
         return Err("a mode's name is of small letters, digits and -".to_owned());
+    }
+    if name == "fleet" {
+        return Err("claude-fleet and its like are the launchers without a mode: leave --mode out".to_owned());
     }
     let asks = name != "native";
     let model = asks.then(|| name.to_owned());

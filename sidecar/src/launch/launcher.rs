@@ -1,14 +1,15 @@
-//! The launchers that Fleetgate knows by name.
+//! The programs that Fleetgate knows how to lead to the sidecar.
 
 use std::ffi::OsStr;
 use std::path::Path;
+use std::str::FromStr;
 
-/// A command that starts an agent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// A coding agent with settings of its own kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Launcher {
     /// Claude Code.
     Claude,
-    /// Codex.
+    /// `OpenAI`'s Codex.
     Codex,
     /// gemini-cli.
     Gemini,
@@ -20,13 +21,18 @@ pub enum Launcher {
     Qwen,
 }
 
+/// No launcher has this name.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no launcher is named {0:?}; there are claude, codex, gemini, opencode, aider and qwen")]
+pub struct UnknownLauncher(pub String);
+
 impl Launcher {
-    /// All of them.
+    /// All of them, in the order in which they are listed.
     pub const ALL: [Self; 6] = [Self::Claude, Self::Codex, Self::Gemini, Self::Opencode, Self::Aider, Self::Qwen];
 
-    /// As modes and rows of the ledger call it.
+    /// Its name in `modes.toml`, in a command's name (`claude-glm`) and in the ledger's `workload`.
     #[must_use]
-    pub fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Claude => "claude",
             Self::Codex => "codex",
@@ -37,16 +43,53 @@ impl Launcher {
         }
     }
 
-    /// The command that starts it.
+    /// The file name of its program.
     #[must_use]
-    pub fn command(self) -> &'static str {
+    pub const fn command(self) -> &'static str {
         self.name()
     }
 
-    /// The launcher that a command is, by its file name.
+    /// The launcher whose program this is, by the file name alone: `/usr/local/bin/claude` is Claude Code.
     #[must_use]
     pub fn from_command(command: &OsStr) -> Option<Self> {
-        let name = Path::new(command).file_name()?;
-        Self::ALL.into_iter().find(|launcher| name == launcher.command())
+        let file = Path::new(command).file_name()?;
+        Self::ALL.into_iter().find(|launcher| file == launcher.command())
+    }
+}
+
+impl FromStr for Launcher {
+    type Err = UnknownLauncher;
+
+    fn from_str(name: &str) -> Result<Self, UnknownLauncher> {
+        Self::ALL.into_iter().find(|launcher| launcher.name() == name).ok_or_else(|| UnknownLauncher(name.to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_is_known_by_its_file_name_wherever_it_lies() {
+        for (command, launcher) in [
+            ("claude", Some(Launcher::Claude)),
+            ("/usr/local/bin/codex", Some(Launcher::Codex)),
+            ("./qwen", Some(Launcher::Qwen)),
+            ("python3", None),
+            ("claude/", Some(Launcher::Claude)),
+            ("claude-code", None),
+            ("", None),
+            ("..", None),
+        ] {
+            assert_eq!(Launcher::from_command(OsStr::new(command)), launcher, "{command}");
+        }
+    }
+
+    #[test]
+    fn every_launcher_is_found_by_its_name() {
+        for launcher in Launcher::ALL {
+            assert_eq!(launcher.name().parse(), Ok(launcher));
+        }
+        assert!("cursor".parse::<Launcher>().is_err());
     }
 }

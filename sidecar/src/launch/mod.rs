@@ -2,4 +2,4 @@
 
 mod launcher;
 
-pub use launcher::Launcher;
+pub use launcher::{Launcher, UnknownLauncher};

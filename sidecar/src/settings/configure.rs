@@ -192,6 +192,7 @@ fn finish(
         backup: done.backup.clone(),
         directories: earlier.as_ref().map(|entry| entry.directories.clone()).unwrap_or_default(),
         written: Digest::of(text.as_bytes()),
+        replaced: earlier.as_ref().and(found.text.as_ref()).map(|text| Digest::of(text.as_bytes())),
         keys: changed,
     };
     // Before the file: killed between the two, the file is found as it was, and nothing is to be taken back.

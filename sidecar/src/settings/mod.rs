@@ -57,7 +57,7 @@ pub enum SettingsError {
     #[error("no home directory: set HOME")]
     NoHome,
     /// A file that is named has another form than this launcher's settings.
-    #[error("{file}: {launcher:?} has no settings of this form; its file's name must end as its own does")]
+    #[error("{file}: {name} has no settings of this form; the file's name must end as that of its own does", name = launcher.name())]
     UnknownForm {
         /// The file.
         file: PathBuf,

@@ -45,6 +45,9 @@ pub(super) struct Entry {
     pub(super) directories: Vec<PathBuf>,
     /// Of the file as we left it.
     pub(super) written: Digest,
+    /// Of what it took the place of, if that was ours too: killed between record and file, that is what is there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) replaced: Option<Digest>,
     /// What was changed, in the order in which it was.
     pub(super) keys: Vec<Changed>,
 }

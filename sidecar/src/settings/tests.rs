@@ -300,3 +300,23 @@ fn a_dry_run_writes_nothing() {
     assert_eq!((home.read(".codex/config.toml").as_str(), home.files().len()), ("model = 'x'\n", 1));
     assert!(!home.directory.path().join("state").exists());
 }
+
+#[test]
+fn a_run_that_is_killed_before_it_writes_the_file_loses_nothing() {
+    let before = "{\"env\": {\"ANTHROPIC_MODEL\": \"opus\"}}";
+    let file = ".claude/settings.json";
+    let kimi = Mode { name: "kimi".to_owned(), model: Some("kimi".to_owned()), context_tokens: None };
+    for is_configured in [false, true] {
+        let home = Home::with(file, before);
+        if is_configured {
+            home.configure(Launcher::Claude, Some(&glm())).unwrap();
+        }
+        let text = home.read(file);
+        home.configure(Launcher::Claude, Some(&kimi)).unwrap();
+        // The record speaks of the new text, and the old one is there.
+        home.write(file, text);
+        let undone = home.unconfigure(Launcher::Claude).unwrap().remove(0);
+        assert_eq!((undone.outcome, undone.left), (Outcome::AsItWas, vec![]));
+        assert_eq!((home.read(file).as_str(), home.files().len()), (before, 1));
+    }
+}

@@ -59,7 +59,9 @@ pub(super) fn undo(entry: &Entry, format: Format, now: Option<&str>) -> Result<U
         None => None,
     };
     let was_absent = entry.backup.is_none();
-    if Digest::of(now.as_bytes()) == entry.written && (was_absent || before.is_some()) {
+    let digest = Digest::of(now.as_bytes());
+    let is_ours = digest == entry.written || Some(digest) == entry.replaced;
+    if is_ours && (was_absent || before.is_some()) {
         return Ok(Undone { text: before, left: Vec::new(), is_as_it_was: true });
     }
     if before.as_deref() == Some(now) {
