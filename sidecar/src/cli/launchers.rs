@@ -19,6 +19,8 @@ use crate::settings::{
 const FORM: u32 = 1;
 /// The modes that come with Fleetgate.
 const MODES: [&str; 7] = ["glm", "kimi", "minimax", "deepseek", "qwen", "openrouter", "native"];
+/// The last second that can be shown as a date: the end of the year 9999.
+const LATEST: u64 = 253_402_300_799;
 /// What a mode's model holds at least, in tokens.
 const CONTEXT_TOKENS: u64 = 200_000;
 
@@ -127,7 +129,7 @@ fn summary(state: &State) -> String {
 fn details(state: &State) -> Vec<String> {
     let configured = state.configured.iter().map(|file| {
         let path = file.file.display();
-        let since = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(file.since));
+        let since = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(file.since.min(LATEST)));
         // `Mon, 23 Nov 2026 06:10:41 GMT`: day and minute are enough for people.
         let since = since.get(5..22).unwrap_or(&since).to_owned();
         match file.changed_since.as_slice() {
