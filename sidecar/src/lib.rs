@@ -3,7 +3,7 @@
 //! A request goes one way through the rooms: [`front`] takes it, [`workload`] finds out who calls and may they, [`local`] answers what is ours,
 //! [`inject`] exchanges the credential for the one that [`keystore`] found for the label of [`identity`], [`forward`]
 //! carries it to the gateway. [`respond`] writes every error. [`cli`] is what people type, [`admin`] what it asks the gateway,
-//! [`doctor`] why calls do not arrive.
+//! [`doctor`] why calls do not arrive. [`launch`] knows the launchers, [`settings`] reads and writes their settings files.
 
 pub mod admin;
 pub mod cli;
@@ -14,12 +14,14 @@ pub mod front;
 pub mod identity;
 pub mod inject;
 pub mod keystore;
+pub mod launch;
 pub mod local;
 pub mod metrics;
 pub mod notify;
 pub mod places;
 pub mod refusal;
 pub mod respond;
+pub mod settings;
 pub mod workload;
 
 /// This program's version, as it goes into `x-fleetgate-sidecar`.

@@ -6,6 +6,7 @@ mod identity;
 mod journal;
 mod prices;
 mod request;
+mod settings;
 mod stream;
 
 /// Something that reads what strangers send.
@@ -20,7 +21,7 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 14] = [
+pub const TARGETS: [Target; 15] = [
     Target { name: "sse", read: stream::split, seeds: stream::seeds },
     Target { name: "meter", read: stream::meter, seeds: stream::seeds },
     Target { name: "ask", read: request::ask, seeds: request::seeds },
@@ -35,6 +36,7 @@ pub const TARGETS: [Target; 14] = [
     Target { name: "first_bytes", read: doctor::protocol, seeds: doctor::answers },
     Target { name: "segment", read: doctor::segment, seeds: doctor::packets },
     Target { name: "prices", read: prices::read, seeds: prices::seeds },
+    Target { name: "settings", read: settings::change, seeds: settings::seeds },
 ];
 
 /// Runs the target of this name.

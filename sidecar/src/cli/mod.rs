@@ -6,6 +6,7 @@ mod enroll;
 mod invites;
 mod key;
 mod keys;
+mod launchers;
 mod logs;
 mod reprice;
 mod sidecar;
@@ -34,6 +35,7 @@ use crate::front::ListenError;
 use crate::identity::IdentityError;
 use crate::keystore::{Enrolment, HostsFileError, KeyReadError, NoKey, PlaceError};
 use crate::places;
+use crate::settings::SettingsError;
 
 /// `fleetgate doctor` could not look at all, as with a wrong flag.
 const EXIT_CANNOT_RUN: u8 = 2;
@@ -64,6 +66,8 @@ enum Command {
     Doctor(doctor::DoctorArgs),
     /// Show what the sidecar does, and what the gateway says of this host's key
     Status(status::StatusArgs),
+    /// List launchers, and write their settings for programs that no shell starts
+    Launchers(launchers::LaunchersArgs),
     /// Make and list virtual keys, and invite machines
     Keys(keys::KeysArgs),
     /// Say where tunnels may lead
@@ -215,6 +219,9 @@ pub enum CliError {
         /// Why.
         why: AdminError,
     },
+    /// A launcher's settings.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
     /// The runtime, signals, standard output.
     #[error(transparent)]
     System(#[from] io::Error),
@@ -238,10 +245,16 @@ impl CliError {
 /// When the command fails.
 pub fn run(cli: Cli) -> Result<(), CliError> {
     start_log();
+    let command = match cli.command {
+        // Reads and writes files, and waits for nobody.
+        Command::Launchers(args) => return launchers::run(args),
+        other => other,
+    };
     // One thread carries thousands of streams, and an idle sidecar stays small.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let result = runtime.block_on(async {
-        match cli.command {
+        match command {
+            Command::Launchers(_) => Ok(()),
             Command::Sidecar(args) => sidecar::run(args).await,
             Command::Whoami(args) => whoami::run(args).await,
             Command::Wait(args) => wait::run(&args).await,

@@ -21,7 +21,6 @@ mod route;
 mod segment;
 mod size;
 mod sockets;
-mod surroundings;
 mod watch;
 
 use std::path::PathBuf;
@@ -31,22 +30,22 @@ use fleetgate_wire::host::HostLabel;
 use http::HeaderValue;
 use tokio::time::timeout;
 
+pub use crate::settings::Surroundings;
 pub use answer::Protocol;
 pub use name_server::Reply;
 pub use on_gateway::examine as examine_gateway;
 pub use report::{Finding, Level, Report};
 pub use segment::{Segment, Turn};
-pub use surroundings::Surroundings;
 pub use watch::{WatchError, watch};
 
 use crate::forward::GatewayUrl;
 use crate::identity;
 use crate::keystore::{HostKeys, Matched};
 use crate::places;
+use crate::settings::Wiring;
 use here::Here;
 use path::Path;
 use processes::Process;
-use surroundings::Wiring;
 
 /// The whole walk, whatever hangs; with the question to the sidecar before it the whole run stays below 20 seconds.
 const LIMIT: Duration = Duration::from_secs(15);

@@ -19,8 +19,8 @@ use super::exchange;
 use super::processes::Process;
 use super::report::{Finding, Report};
 use super::sockets;
-use super::surroundings::Surroundings;
 use crate::forward::GatewayUrl;
+use crate::settings::Surroundings;
 
 /// What the gateway is asked about, in this order.
 const ASKED: [&str; 7] = ["marker", "readiness", "ledger", "disk", "config", "keys", "rows"];

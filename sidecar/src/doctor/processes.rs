@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::report::Finding;
-use super::surroundings::{BASE_URLS, PROVIDER_KEYS, Surroundings, Wiring, may_be_provider_key};
+use crate::settings::{BASE_URLS, PROVIDER_KEYS, Surroundings, Wiring, may_be_provider_key};
 
 /// Of one list no more than this many are named.
 const MAX_NAMED: usize = 8;

@@ -15,7 +15,7 @@ use tokio::time::{Instant, interval, timeout, timeout_at};
 use super::report::{Finding, Report};
 use super::segment::{Segment, Turn};
 use super::sockets;
-use super::surroundings::Surroundings;
+use crate::settings::Surroundings;
 
 const CHECK: &str = "listen";
 /// `linux/socket.h` and `linux/if_ether.h`.

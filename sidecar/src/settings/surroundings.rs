@@ -2,11 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::env;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::forward::GatewayUrl;
+use crate::places;
 
-/// What the checks of this machine read.
+/// The sidecar, where `FLEETGATE_URL` names no other.
+pub const DEFAULT_SIDECAR: &str = "http://127.0.0.1:4000";
+
+/// What the checks of this machine read, and where settings are written.
 #[derive(Debug, Clone)]
 pub struct Surroundings {
     /// The user's home.
@@ -19,6 +23,8 @@ pub struct Surroundings {
     pub processes: PathBuf,
     /// The variables of this process.
     pub environment: BTreeMap<String, String>,
+    /// Where it is written down which settings are ours.
+    pub state: Option<PathBuf>,
 }
 
 impl Surroundings {
@@ -34,19 +40,52 @@ impl Surroundings {
             system: PathBuf::from("/"),
             processes: PathBuf::from("/proc"),
             environment: env::vars_os().filter_map(text).collect(),
+            state: places::state_directory(),
         }
+    }
+
+    /// The same machine with another environment and current directory.
+    #[must_use]
+    pub fn with(environment: &BTreeMap<String, String>, directory: &Path) -> Self {
+        let here = Self::of_this_process();
+        let home = environment.get("HOME").map(PathBuf::from).or(here.home);
+        Self { home, directory: Some(directory.to_owned()), environment: environment.clone(), ..here }
+    }
+
+    /// The sidecar that `FLEETGATE_URL` names, or the usual one.
+    #[must_use]
+    pub fn sidecar(&self) -> &str {
+        self.variable("FLEETGATE_URL").unwrap_or(DEFAULT_SIDECAR).trim_end_matches('/')
+    }
+
+    /// Which addresses lead to that sidecar.
+    pub(super) fn wiring(&self) -> Wiring {
+        let is_usable = |url: &str| url.parse::<GatewayUrl>().ok();
+        let url = is_usable(self.sidecar()).or_else(|| is_usable(DEFAULT_SIDECAR));
+        url.map_or_else(Wiring::nowhere, |url| Wiring::new(&url, &[]))
+    }
+
+    /// A variable that is set to something.
+    pub(super) fn variable(&self, name: &str) -> Option<&str> {
+        self.environment.get(name).map(String::as_str).filter(|value| !value.is_empty())
+    }
+
+    /// A directory that a variable names, else one below the home directory.
+    pub(super) fn directory_of(&self, variable: &str, below_home: &str) -> Option<PathBuf> {
+        let named = self.variable(variable).map(PathBuf::from);
+        named.or_else(|| Some(self.home.as_ref()?.join(below_home)))
     }
 }
 
 /// Which addresses lead into Fleetgate from here.
 #[derive(Debug, Clone)]
-pub(super) struct Wiring {
+pub(crate) struct Wiring {
     authorities: Vec<String>,
 }
 
 impl Wiring {
     /// The sidecar by all names of loopback, and the gateways themselves.
-    pub(super) fn new(sidecar: &GatewayUrl, gateways: &[GatewayUrl]) -> Self {
+    pub(crate) fn new(sidecar: &GatewayUrl, gateways: &[GatewayUrl]) -> Self {
         let port = sidecar.authority().rsplit_once(':').map_or("4000", |(_, port)| port);
         let mut authorities: Vec<String> =
             ["localhost", "127.0.0.1", "[::1]"].iter().map(|host| format!("{host}:{port}")).collect();
@@ -55,8 +94,12 @@ impl Wiring {
         Self { authorities }
     }
 
+    fn nowhere() -> Self {
+        Self { authorities: Vec::new() }
+    }
+
     /// Whether a base URL leads into Fleetgate.
-    pub(super) fn leads_here(&self, url: &str) -> bool {
+    pub(crate) fn leads_here(&self, url: &str) -> bool {
         let Some(rest) = url.trim().strip_prefix("http://") else { return false };
         let authority = rest.split(['/', '?', '#']).next().unwrap_or_default().to_ascii_lowercase();
         self.authorities.contains(&authority)
@@ -64,7 +107,7 @@ impl Wiring {
 }
 
 /// Variables that say where calls go.
-pub(super) const BASE_URLS: [&str; 6] = [
+pub(crate) const BASE_URLS: [&str; 6] = [
     "OPENAI_BASE_URL",
     "OPENAI_API_BASE",
     "ANTHROPIC_BASE_URL",
@@ -74,7 +117,7 @@ pub(super) const BASE_URLS: [&str; 6] = [
 ];
 
 /// Variables that hold providers' keys.
-pub(super) const PROVIDER_KEYS: [&str; 22] = [
+pub(crate) const PROVIDER_KEYS: [&str; 22] = [
     "OPENAI_API_KEY",
     "ANTHROPIC_API_KEY",
     "ANTHROPIC_AUTH_TOKEN",
@@ -103,7 +146,7 @@ pub(super) const PROVIDER_KEYS: [&str; 22] = [
 const SHORTEST_KEY: usize = 20;
 
 /// Whether a value can be a provider's key: long enough, and no virtual key of ours.
-pub(super) fn may_be_provider_key(value: &str) -> bool {
+pub(crate) fn may_be_provider_key(value: &str) -> bool {
     let is_minted = fleetgate_wire::virtual_key::VirtualKey::parse(value).is_ok_and(|key| key.is_minted());
     value.len() >= SHORTEST_KEY && !value.contains(char::is_whitespace) && !is_minted
 }

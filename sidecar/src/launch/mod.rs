@@ -1,0 +1,5 @@
+//! Launchers: the commands that agents are started with.
+
+mod launcher;
+
+pub use launcher::{Launcher, UnknownLauncher};
