@@ -1,7 +1,9 @@
 //! The command line: one file a subcommand.
 
+mod backup;
 pub mod config;
 mod migrate;
+mod restore;
 mod serve;
 
 use std::path::PathBuf;
@@ -36,6 +38,34 @@ enum Command {
         #[arg(long, value_name = "URL")]
         to: String,
     },
+    /// Write everything that the gateway keeps into one file. It may run meanwhile.
+    Backup {
+        /// The file to write, or the folder for one that is named by the time [default: this folder]
+        #[arg(long, value_name = "FILE|DIR")]
+        to: Option<PathBuf>,
+        /// The configuration too, with its includes and the environment files beside it: they hold secrets
+        #[arg(long)]
+        with_config: bool,
+        #[command(flatten)]
+        places: Places,
+    },
+    /// Put a backup in the place of a ledger. The gateway must not run.
+    Restore {
+        /// The backup
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// Set aside what is there already
+        #[arg(long)]
+        force: bool,
+        /// Only read the backup to its end and say what is in it
+        #[arg(long, conflicts_with_all = ["force", "config_to"])]
+        check: bool,
+        /// Where the backup's configuration files are written; they stay in the backup otherwise
+        #[arg(long, value_name = "DIR")]
+        config_to: Option<PathBuf>,
+        #[command(flatten)]
+        places: Places,
+    },
     /// Look at the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -65,6 +95,23 @@ enum ConfigCommand {
         #[command(flatten)]
         source: Source,
     },
+}
+
+/// Where the gateway's ledger is, as for `serve`.
+#[derive(Debug, Args)]
+struct Places {
+    /// The gateway's configuration [env: FLEETGATE_CONFIG]
+    #[arg(long, short = 'c', value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The ledger, `sqlite:PATH` or `postgres://…` [env: FLEETGATE_DATABASE]
+    #[arg(long, value_name = "URL")]
+    database: Option<String>,
+}
+
+impl From<Places> for Overrides {
+    fn from(places: Places) -> Self {
+        Self { config: places.config, database: places.database, ..Self::default() }
+    }
 }
 
 /// Where the configuration comes from. Each flag has a twin in the environment.
@@ -119,6 +166,18 @@ pub fn run() -> anyhow::Result<ExitCode> {
         }
         Command::Migrate { from, to } => {
             migrate::run(&from, &to, &mut out, &mut std::io::stderr().lock())?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Backup { to, with_config, places } => {
+            backup::run(&places.into(), to.as_deref(), with_config, &mut out)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Restore { file, check: true, .. } => {
+            restore::check(&file, &mut out)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Restore { file, force, config_to, places, .. } => {
+            restore::run(&file, &places.into(), config_to.as_deref(), force, &mut out)?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Config(ConfigCommand::Check { strict, source }) => {

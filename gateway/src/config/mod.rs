@@ -50,6 +50,7 @@ pub use budgets::{BudgetEntry, BudgetSettings};
 pub use catalogue::{CatalogueSettings, Margin, PriceAdjustments};
 pub use database::DatabaseError;
 pub use egress::{EgressMode, EgressRule, EgressSettings, ForwardProxySettings, Trust};
+pub use include::files;
 pub use live::{Running, RunningSetting};
 pub use load::{LoadError, Loaded, Overrides, config_file, load};
 pub use origin::{Finding, Origin, Setting, Severity};

@@ -1,6 +1,7 @@
 //! [`Entry`] to a durable row: into the journal at once, into the database behind the callers' backs, nothing dropped.
 
 mod applier;
+mod backup;
 mod dimension;
 mod egress;
 mod entities;
@@ -43,6 +44,10 @@ use tokio::task::JoinHandle;
 use crate::config::{Database, Durability, PostgresUrl};
 use crate::price::Cost;
 
+pub use backup::{
+    BackupError, ExtraFile, FileSum, JournalCounts, LedgerCounts, Manifest, RestoreError, Restored, back_up, inspect,
+    restore,
+};
 pub use dimension::{Dimension, DimensionError};
 pub use entities::Totals;
 pub use entry::{Entry, Kind, Status};
