@@ -24,11 +24,14 @@ use crate::admit::rate::{Funds, Rates};
 use crate::auth::{Directory, Keyring, Mesh};
 use crate::config::{Config, Finding, OnClientGone, Severity};
 use crate::egress::Dialer;
-use crate::front::{Answer, Arrival, Door, Intake, ListenError, Listener, TunnelIntake, serve};
+use crate::front::{
+    Answer, Arrival, Door, Intake, ListenError, Listener, MeshListenError, MeshListeners, TunnelIntake, serve,
+};
 use crate::gateway::Gateway;
 use crate::ledger::{Leasable, LeasedBudgets, LeasedRates, Ledger, LedgerError};
 use crate::limits::{LimitBook, levels, load_budgets, remember_bills};
 use crate::metrics::{CallLabels, LedgerPulse, Metrics};
+use crate::notify::Notifier;
 use crate::price::{CatalogueError, Pricer, catalogue_at_start, keep_fresh};
 use crate::provider::{Client, Upstream};
 use crate::respond::{Refusal, VERSION};
@@ -43,6 +46,7 @@ pub(crate) struct Booted {
     gateway: Arc<Gateway>,
     listeners: Vec<Listener>,
     proxy_listeners: Vec<Listener>,
+    mesh: Option<MeshListeners>,
     admin: axum::Router,
 }
 
@@ -52,6 +56,9 @@ pub(crate) enum BootError {
     /// An address cannot be listened on.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// There is no address in the mesh, or it cannot be listened on.
+    #[error(transparent)]
+    Mesh(#[from] MeshListenError),
     /// The ledger cannot be opened.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
@@ -87,11 +94,22 @@ pub(crate) fn review(config: &Config) -> Vec<Finding> {
     findings
 }
 
+/// Waits for this machine's address in the mesh, if that is to be served.
+async fn open_mesh(config: &Config, notifier: &Notifier) -> Result<Option<MeshListeners>, MeshListenError> {
+    let Some(door) = &config.mesh_door else { return Ok(None) };
+    let tell = |why: &str, left: Duration| {
+        tracing::warn!(why, seconds = left.as_secs(), "waiting for this machine's address in the mesh");
+        notifier.waiting(why, left);
+    };
+    MeshListeners::open(door, &config.mesh, tell).await.map(Some)
+}
+
 /// Opens the ledger and the listeners. `config_warnings` is how many the configuration gave.
 ///
 /// # Errors
 /// When one of them cannot be opened.
-pub(crate) async fn boot(config: Config, config_warnings: usize) -> Result<Booted, BootError> {
+pub(crate) async fn boot(config: Config, config_warnings: usize, notifier: &Notifier) -> Result<Booted, BootError> {
+    let mesh = open_mesh(&config, notifier).await?;
     let bind = |addresses: &[SocketAddr]| {
         addresses.iter().map(|address| Listener::bind(*address)).collect::<Result<Vec<_>, _>>()
     };
@@ -109,7 +127,9 @@ pub(crate) async fn boot(config: Config, config_warnings: usize) -> Result<Boote
     let client = Client::new()?;
     let tracer = Tracer::start(config.otel.as_ref(), Collector(client.clone()));
     tracer.count_in(&metrics);
-    let listening = listeners.iter().chain(&proxy_listeners).map(Listener::address).collect();
+    let in_mesh: Vec<SocketAddr> = mesh.iter().flat_map(MeshListeners::addresses).collect();
+    let listening = listeners.iter().chain(&proxy_listeners).map(Listener::address).chain(in_mesh.iter().copied());
+    let listening = listening.collect();
     let dialer = Arc::new(Dialer::new(config.egress.clone(), listening));
     let pricer = Pricer::new(catalogue_at_start(&config.catalogue)?).with_adjustments(config.price_adjustments.clone());
     let pricer = Arc::new(pricer);
@@ -136,7 +156,8 @@ pub(crate) async fn boot(config: Config, config_warnings: usize) -> Result<Boote
         Arc::new(LeasedBudgets::new(budgets.clone(), calendar, config.counts_unknown)),
         Arc::new(LeasedRates::new(rates.clone())),
     ];
-    let address = listeners.first().map(|listener| listener.address().to_string()).unwrap_or_default();
+    let address = in_mesh.first().copied().or_else(|| listeners.first().map(Listener::address));
+    let address = address.map(|address| address.to_string()).unwrap_or_default();
     ledger.share(engines, config.lease_ttl, address).await;
     tokio::spawn(load_budgets(budgets.clone(), ledger.clone(), config.counts_unknown));
     let replacing = Arc::clone(&changing);
@@ -158,6 +179,7 @@ pub(crate) async fn boot(config: Config, config_warnings: usize) -> Result<Boote
         metrics: Arc::clone(&metrics),
         metrics_open: config.metrics_open,
         dialer: Arc::clone(&dialer),
+        mesh: mesh.as_ref().map(MeshListeners::status),
         started_at: Timestamp::now(),
         changing,
     });
@@ -179,7 +201,7 @@ pub(crate) async fn boot(config: Config, config_warnings: usize) -> Result<Boote
         dialer,
         config,
     });
-    Ok(Booted { gateway, listeners, proxy_listeners, admin })
+    Ok(Booted { gateway, listeners, proxy_listeners, mesh, admin })
 }
 
 /// Has the ledger's state in the metrics.
@@ -209,14 +231,15 @@ impl Post for Collector {
 }
 
 impl Booted {
-    /// Where it listens, with the real ports: the API's addresses, then the forward proxy's.
+    /// Where it listens, with the real ports: the API's addresses, then the forward proxy's, then those in the mesh.
     pub(crate) fn addresses(&self) -> impl Iterator<Item = SocketAddr> + '_ {
-        self.listeners.iter().chain(&self.proxy_listeners).map(Listener::address)
+        let own = self.listeners.iter().chain(&self.proxy_listeners).map(Listener::address);
+        own.chain(self.mesh.iter().flat_map(MeshListeners::addresses))
     }
 
     /// Serves until `stop` resolves, finishes what is under way, and writes the last rows.
     pub(crate) async fn run(self, stop: impl Future<Output = ()>) {
-        let Self { gateway, listeners, proxy_listeners, admin } = self;
+        let Self { gateway, listeners, proxy_listeners, mesh, admin } = self;
         let (handler, proxy_handler) = (Arc::clone(&gateway), Arc::clone(&gateway));
         let handle = move |request, peer| answer(Arc::clone(&handler), admin.clone(), request, peer);
         let forward = move |request, peer| forward(Arc::clone(&proxy_handler), request, peer);
@@ -227,8 +250,17 @@ impl Booted {
         };
         // An error says that the sender is gone, which is what is waited for.
         let stopped = |mut told: watch::Receiver<()>| async move { drop(told.changed().await) };
+        let in_mesh = {
+            let (handle, stopped) = (handle.clone(), stopped(told.clone()));
+            async move {
+                if let Some(mesh) = mesh {
+                    mesh.serve(handle, stopped).await;
+                }
+            }
+        };
         tokio::join!(
             stop_both,
+            in_mesh,
             serve(listeners, handle, stopped(told.clone())),
             serve(proxy_listeners, forward, stopped(told)),
         );

@@ -51,6 +51,7 @@ use crate::admit::budget::Budgets;
 use crate::auth::{Directory, Keyring};
 use crate::config::Setting;
 use crate::egress::Dialer;
+use crate::front::MeshStatus;
 use crate::ledger::Ledger;
 use crate::metrics::Metrics;
 use crate::price::Pricer;
@@ -76,6 +77,8 @@ pub struct Admin {
     pub settings: Vec<Setting>,
     /// How many warnings the configuration gave at the start.
     pub config_warnings: usize,
+    /// How the gateway stands in the mesh, if it listens there.
+    pub mesh: Option<MeshStatus>,
     /// What was counted.
     pub metrics: Arc<Metrics>,
     /// `/metrics` asks for no key.

@@ -1,7 +1,9 @@
 //! Bytes to [`Intake`]: what arrived, from whom, and which dialect its path speaks. Nothing is known of the caller yet.
 
 mod body;
+mod interface;
 mod listen;
+mod mesh;
 
 use std::net::SocketAddr;
 
@@ -11,7 +13,9 @@ use hyper::body::Incoming;
 use jiff::Timestamp;
 
 pub use body::{BodyError, discard, read};
+pub use interface::{MeshPlace, NoMesh, find_mesh};
 pub use listen::{Answer, AnswerBody, ListenError, Listener, serve};
+pub use mesh::{MeshListenError, MeshListeners, MeshStatus};
 
 /// On which port a request came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
