@@ -3,11 +3,14 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a broken expectation is a failed test")]
 
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram as StdDatagram;
 use std::path::PathBuf;
 
 use fleetgate_tests::netns::Netns;
-use fleetgate_tests::process::Finished;
+use fleetgate_tests::process::{Finished, Program};
 use fleetgate_tests::wait::soon;
 use fleetgate_tests::{Gateway, eventually};
 use serde_json::{Value, json};
@@ -174,4 +177,46 @@ async fn a_taken_port_in_the_mesh_and_a_weak_master_key_are_refused() {
     let weak =
         Gateway::refuses(|c| c.inside(machine.name()).listen("mesh:4001").env("LITELLM_MASTER_KEY", "sk-1234")).await;
     assert!(weak.stderr.contains("master key"), "{}", weak.said());
+}
+
+#[tokio::test]
+async fn a_first_set_up_leads_to_an_enrolled_machine_by_the_commands_that_it_names() {
+    let Some(machine) = Netns::new("meshsetup") else { return };
+    add(&machine, "tailscale0", "100.64.0.9/32");
+    let home = TempDir::new().unwrap();
+    let etc = home.path().join("etc");
+    let folder = etc.display().to_string();
+    let program = |name| Program::new(name, home.path()).inside(Some(machine.name()));
+    let setup = program("fleetgate-gateway").args(["setup", "--dir", &folder]).run().await;
+    assert!(setup.status.success(), "{}", setup.said());
+    assert!(setup.stdout.contains("mesh  tailscale0: the gateway listens at 100.64.0.9:4000, and at 127.0.0.1:4100"));
+    let variables = fs::read_to_string(etc.join(".env")).unwrap();
+    let key = variables.lines().find_map(|line| line.strip_prefix("LITELLM_MASTER_KEY=")).unwrap();
+    assert!(key.starts_with("sk-") && key.len() > 40 && !setup.said().contains(key));
+    for name in [".env", "config.yaml"] {
+        assert_eq!(fs::metadata(etc.join(name)).unwrap().permissions().mode() & 0o777, 0o600, "{name}");
+    }
+    let again = program("fleetgate-gateway").args(["setup", "--dir", &folder]).run().await;
+    assert!(again.stdout.contains("kept  "), "{}", again.said());
+    assert_eq!(fs::read_to_string(etc.join(".env")).unwrap(), variables, "nothing is overwritten");
+
+    let serve = |line: &str| line.trim().starts_with("fleetgate-gateway serve");
+    let line = setup.stdout.lines().find(|line| serve(line)).unwrap();
+    let arguments: Vec<&str> = line.split_whitespace().skip(1).collect();
+    let gateway = program("fleetgate-gateway").args(arguments).serve(&home.path().join("log")).await;
+    assert_eq!(gateway.addresses().len(), 2, "{:?}", gateway.addresses());
+    let line = setup.stdout.lines().find(|line| line.trim().starts_with("fleetgate keys invite")).unwrap();
+    let arguments: Vec<&str> = line.split_whitespace().skip(1).collect();
+    let admin = BTreeMap::from([("FLEETGATE_ADMIN_KEY".to_owned(), key.to_owned())]);
+    let invited = program("fleetgate").args(arguments).envs(&admin).run().await;
+    assert!(invited.status.success(), "{}", invited.said());
+    let token = invited.stdout.split_whitespace().find(|word| word.starts_with("fgi_") || word.len() > 30).unwrap();
+    let line = setup.stdout.lines().find(|line| line.trim().starts_with("fleetgate enroll")).unwrap();
+    assert!(line.contains("http://100.64.0.9:4000"), "{line}");
+    let own = |name: &str| (name.to_owned(), home.path().join("machine").display().to_string());
+    let places =
+        [own("CONFIGURATION_DIRECTORY"), own("STATE_DIRECTORY"), ("FLEETGATE_HOST".to_owned(), "mac".to_owned())];
+    let arguments: Vec<&str> = line.split_whitespace().skip(1).collect();
+    let enrolled = program("fleetgate").args(arguments).envs(&BTreeMap::from(places)).run_with(token).await;
+    assert!(enrolled.status.success(), "{}", enrolled.said());
 }

@@ -5,6 +5,7 @@ pub mod config;
 mod migrate;
 mod restore;
 mod serve;
+mod setup;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -28,6 +29,12 @@ struct Cli {
 enum Command {
     /// Serve the APIs and tunnels.
     Serve(Source),
+    /// Write a first configuration with a fresh master key, find the mesh, and say what comes next. Overwrites nothing.
+    Setup {
+        /// Where config.yaml is written [default: /etc/fleetgate as root, else the user's configuration directory]
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
+    },
     /// Copy a whole ledger into another database: from SQLite to PostgreSQL, or back. Stop the gateways that use an SQLite file
     /// first. What is there already stays, so it can be done again.
     Migrate {
@@ -123,7 +130,7 @@ struct Source {
     /// The same, without the flag
     #[arg(value_name = "FILE", conflicts_with = "config")]
     file: Option<PathBuf>,
-    /// Address and port to listen on; may be repeated [env: FLEETGATE_LISTEN] [default: 127.0.0.1:4000]
+    /// Address and port to listen on, or mesh[:PORT] to find this machine's in the mesh; may be repeated [env: FLEETGATE_LISTEN] [default: 127.0.0.1:4000]
     #[arg(long, value_name = "ADDR:PORT")]
     listen: Vec<String>,
     /// LiteLLM's way to name the address [env: HOST]
@@ -163,6 +170,10 @@ pub fn run() -> anyhow::Result<ExitCode> {
         Command::Serve(source) => {
             drop(out);
             serve::run(&source.into())
+        }
+        Command::Setup { dir } => {
+            setup::run(dir.as_deref(), &mut out)?;
+            Ok(ExitCode::SUCCESS)
         }
         Command::Migrate { from, to } => {
             migrate::run(&from, &to, &mut out, &mut std::io::stderr().lock())?;
