@@ -26,6 +26,7 @@ mod store;
 mod straggler;
 mod sums;
 mod transfer;
+mod window;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

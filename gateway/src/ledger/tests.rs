@@ -17,7 +17,7 @@ use crate::ledger::journal::Batch;
 use crate::price::{Cost, PriceSource};
 
 pub(super) mod seen;
-mod spend;
+pub(super) mod spend;
 
 struct World {
     ledger: Ledger,
