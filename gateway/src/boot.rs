@@ -177,6 +177,7 @@ pub(crate) async fn boot(config: Config, config_warnings: usize, notifier: &Noti
         settings: config.settings.clone(),
         config_warnings,
         metrics: Arc::clone(&metrics),
+        counts_unknown: config.counts_unknown,
         metrics_open: config.metrics_open,
         dialer: Arc::clone(&dialer),
         mesh: mesh.as_ref().map(MeshListeners::status),
