@@ -175,7 +175,7 @@ fn next_steps(
     writeln!(out, "  2. Start it:")?;
     if is_service {
         writeln!(out, "       systemctl enable --now fleetgate-gateway")?;
-    } else if environment.ends_with(".env") && !environment.ends_with("gateway.env") {
+    } else if environment.ends_with(".env") {
         writeln!(out, "       fleetgate-gateway serve --config {file}")?;
     } else {
         writeln!(out, "       (set -a; . '{secrets}'; exec fleetgate-gateway serve --config '{file}')")?;

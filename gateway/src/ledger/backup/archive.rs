@@ -67,7 +67,7 @@ pub(super) fn read(
     file: &Path,
     mut place: impl FnMut(&Manifest, &FileSum) -> io::Result<Option<File>>,
 ) -> Result<Manifest, RestoreError> {
-    let opened = File::open(file).map_err(|source| RestoreError::Unreadable { path: file.to_owned(), source })?;
+    let opened = File::open(file).map_err(|cause| RestoreError::Unreadable { path: file.to_owned(), cause })?;
     let decoder = Decoder::new(BufReader::new(opened)).map_err(|_| RestoreError::NoBackup)?;
     let mut archive = tar::Archive::new(decoder);
     let manifest = {
@@ -87,11 +87,11 @@ pub(super) fn read(
             if entry.path_bytes().as_ref() != name.as_bytes() || !entry.header().entry_type().is_file() {
                 return Err(damaged(format!("{name} is not where its manifest says")));
             }
-            let to = place(&manifest, sum).map_err(|source| RestoreError::Unwritable { name: name.clone(), source })?;
+            let to = place(&manifest, sum).map_err(|cause| RestoreError::Unwritable { name: name.clone(), cause })?;
             let (size, sha256) = match to {
                 Some(mut file) => {
                     let copied = copy(&mut entry, &mut file).map_err(|error| torn(&error))?;
-                    file.sync_all().map_err(|source| RestoreError::Unwritable { name: name.clone(), source })?;
+                    file.sync_all().map_err(|cause| RestoreError::Unwritable { name: name.clone(), cause })?;
                     copied
                 }
                 None => copy(&mut entry, &mut io::sink()).map_err(|error| torn(&error))?,

@@ -50,20 +50,20 @@ pub enum BackupError {
         path: PathBuf,
     },
     /// A file of the gateway's cannot be read.
-    #[error("cannot read {path}: {source}; run this as the gateway's user, or as root")]
+    #[error("cannot read {path}: {cause}; run this as the gateway's user, or as root")]
     Unreadable {
         /// The file.
         path: PathBuf,
         /// What the system says.
-        source: io::Error,
+        cause: io::Error,
     },
     /// The ledger cannot be read.
-    #[error("cannot copy the ledger {path}: {source}")]
+    #[error("cannot copy the ledger {path}: {cause}")]
     Ledger {
         /// The ledger.
         path: PathBuf,
         /// What SQLite says.
-        source: rusqlite::Error,
+        cause: rusqlite::Error,
     },
     /// The copy is damaged, and so is the ledger.
     #[error("the ledger {path} is damaged, and so is its copy: {said}; restore an older backup")]
@@ -88,12 +88,12 @@ pub enum BackupError {
         path: PathBuf,
     },
     /// The backup cannot be written.
-    #[error("cannot write {path}: {source}; look at the disk's free space and the folder's owner")]
+    #[error("cannot write {path}: {cause}; look at the disk's free space and the folder's owner")]
     Unwritable {
         /// The file.
         path: PathBuf,
         /// What the system says.
-        source: io::Error,
+        cause: io::Error,
     },
     /// What was written does not read back.
     #[error("what was written to {path} does not read back: {cause}; look at the disk")]
@@ -109,12 +109,12 @@ pub enum BackupError {
 #[derive(Debug, thiserror::Error)]
 pub enum RestoreError {
     /// The file cannot be read.
-    #[error("cannot read {path}: {source}")]
+    #[error("cannot read {path}: {cause}")]
     Unreadable {
         /// The file.
         path: PathBuf,
         /// What the system says.
-        source: io::Error,
+        cause: io::Error,
     },
     /// The file is something else.
     #[error("this is no backup of fleetgate-gateway")]
@@ -146,12 +146,12 @@ pub enum RestoreError {
         path: PathBuf,
     },
     /// A file cannot be written.
-    #[error("cannot write {name}: {source}; look at the disk's free space and the folder's owner")]
+    #[error("cannot write {name}: {cause}; look at the disk's free space and the folder's owner")]
     Unwritable {
         /// The file.
         name: String,
         /// What the system says.
-        source: io::Error,
+        cause: io::Error,
     },
 }
 
@@ -161,7 +161,7 @@ pub enum RestoreError {
 /// # Errors
 /// When a part cannot be read, or the file cannot be written or does not read back. Then there is no such file.
 pub fn back_up(database: &Database, state: &Path, extra: &[ExtraFile], target: &Path) -> Result<Manifest, BackupError> {
-    let unwritable = |source| BackupError::Unwritable { path: target.to_owned(), source };
+    let unwritable = |cause| BackupError::Unwritable { path: target.to_owned(), cause };
     if target.exists() {
         return Err(BackupError::Exists { path: target.to_owned() });
     }
@@ -222,14 +222,14 @@ fn collect(
     }
     let mut files = Vec::with_capacity(pieces.len());
     for piece in &mut pieces {
-        let unreadable = |source| BackupError::Unreadable { path: piece.path.clone(), source };
+        let unreadable = |cause| BackupError::Unreadable { path: piece.path.clone(), cause };
         if !piece.path.starts_with(&staging.0) {
             // It may change at any moment: what is packed must be what was summed up.
             let copy = staging.0.join(format!("file-{}", files.len()));
             std::fs::copy(&piece.path, &copy).map_err(unreadable)?;
             piece.path = copy;
         }
-        files.push(piece.sum().map_err(|source| BackupError::Unreadable { path: piece.path.clone(), source })?);
+        files.push(piece.sum().map_err(|cause| BackupError::Unreadable { path: piece.path.clone(), cause })?);
     }
     Ok((pieces, Manifest::new(taken_at, ledger, journal, files)))
 }

@@ -38,7 +38,7 @@ pub fn inspect(file: &Path) -> Result<Manifest, RestoreError> {
 ///
 /// # Errors
 /// Before anything has changed: when the backup is damaged or from a newer version, a gateway runs, or there is a ledger. After: when
-/// a file cannot be moved; the message names it.
+/// a file cannot be moved; the message names it, and what was there is in the folder that was set aside.
 pub fn restore(
     file: &Path,
     database: &Database,
@@ -49,7 +49,7 @@ pub fn restore(
     let places = Places::of(database, state);
     let anchor = places.ledger.clone().unwrap_or_else(|| places.spool.clone());
     if let Some(folder) = anchor.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        fs::create_dir_all(folder).map_err(|source| unwritable(folder, source))?;
+        fs::create_dir_all(folder).map_err(|cause| unwritable(folder, cause))?;
     }
     let owner = Owner::of_folder(&anchor);
     let lock = lock(&places.spool, &anchor)?;
@@ -57,9 +57,9 @@ pub fn restore(
     if let Some(path) = present.first().filter(|_| !force) {
         return Err(RestoreError::NotEmpty { path: path.clone() });
     }
-    let staging = Staging::beside(&anchor).map_err(|source| unwritable(&anchor, source))?;
+    let staging = Staging::beside(&anchor).map_err(|cause| unwritable(&anchor, cause))?;
     let spool = staging.0.join(SPOOL);
-    fs::DirBuilder::new().mode(0o700).create(&spool).map_err(|source| unwritable(&spool, source))?;
+    fs::DirBuilder::new().mode(0o700).create(&spool).map_err(|cause| unwritable(&spool, cause))?;
     let manifest = archive::read(file, |manifest, piece| {
         if manifest.ledger.is_some() != places.ledger.is_some() {
             return Ok(None);
@@ -76,18 +76,18 @@ pub fn restore(
     let set_aside = if present.is_empty() { None } else { Some(set_aside(&places, &anchor)?) };
     // First the journal with its lock taken: from then on no gateway starts before all is in its place.
     let own_lock = make_lock(&spool)?;
-    for entry in fs::read_dir(&spool).map_err(|source| unwritable(&spool, source))?.flatten() {
+    for entry in fs::read_dir(&spool).map_err(|cause| unwritable(&spool, cause))?.flatten() {
         owner.take(&entry.path());
     }
     owner.take(&spool);
     remove_empty(&places.spool, &anchor)?;
-    fs::rename(&spool, &places.spool).map_err(|source| unwritable(&places.spool, source))?;
+    fs::rename(&spool, &places.spool).map_err(|cause| unwritable(&places.spool, cause))?;
     for piece in manifest.files.iter().filter(|piece| !piece.name.starts_with(SPOOL)) {
         if let Some(place) = places.of_piece(&piece.name) {
             move_into_place(&staging.0.join(&piece.name), &place, owner)?;
         }
     }
-    sync_folder_of(&places.spool).map_err(|source| unwritable(&places.spool, source))?;
+    sync_folder_of(&places.spool).map_err(|cause| unwritable(&places.spool, cause))?;
     drop((lock, own_lock));
     for (piece, target) in &written {
         move_into_place(&staging.0.join(piece), target, Owner::of_folder(target))?;
@@ -151,12 +151,12 @@ fn lock(spool: &Path, anchor: &Path) -> Result<Option<File>, RestoreError> {
     let file = match OpenOptions::new().write(true).open(&path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(source) => return Err(unwritable(&path, source)),
+        Err(cause) => return Err(unwritable(&path, cause)),
     };
     match file.try_lock() {
         Ok(()) => Ok(Some(file)),
         Err(TryLockError::WouldBlock) => Err(RestoreError::Running { path: anchor.to_owned() }),
-        Err(TryLockError::Error(source)) => Err(unwritable(&path, source)),
+        Err(TryLockError::Error(cause)) => Err(unwritable(&path, cause)),
     }
 }
 
@@ -165,7 +165,7 @@ fn make_lock(spool: &Path) -> Result<File, RestoreError> {
     let path = spool.join(LOCK);
     let made = OpenOptions::new().create_new(true).write(true).mode(0o600).open(&path);
     let locked = made.and_then(|file| file.lock().map(|()| file));
-    locked.map_err(|source| unwritable(&path, source))
+    locked.map_err(|cause| unwritable(&path, cause))
 }
 
 /// Removes a journal that holds nothing but its lock. One that a gateway has begun meanwhile stays.
@@ -199,20 +199,20 @@ fn set_aside(places: &Places, anchor: &Path) -> Result<PathBuf, RestoreError> {
     });
     // There is a free name among so many.
     let Some(aside) = aside.into_iter().find(|path| !path.exists()) else { unreachable!("names do not end") };
-    fs::DirBuilder::new().mode(0o700).create(&aside).map_err(|source| unwritable(&aside, source))?;
+    fs::DirBuilder::new().mode(0o700).create(&aside).map_err(|cause| unwritable(&aside, cause))?;
     let mut moved = vec![places.spool.clone()];
     moved.extend(places.ledger_files());
     moved.extend(places.others().into_iter().map(|(_, path)| path));
     for path in moved {
         let Some(name) = path.file_name().filter(|_| path.exists()) else { continue };
-        fs::rename(&path, aside.join(name)).map_err(|source| unwritable(&path, source))?;
+        fs::rename(&path, aside.join(name)).map_err(|cause| unwritable(&path, cause))?;
     }
     Owner::of_folder(anchor).take(&aside);
     Ok(aside)
 }
 
 fn move_into_place(from: &Path, to: &Path, owner: Owner) -> Result<(), RestoreError> {
-    let failed = |source| unwritable(to, source);
+    let failed = |cause| unwritable(to, cause);
     if let Some(folder) = to.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         fs::create_dir_all(folder).map_err(failed)?;
     }
@@ -248,6 +248,6 @@ impl Owner {
     }
 }
 
-fn unwritable(path: &Path, source: io::Error) -> RestoreError {
-    RestoreError::Unwritable { name: path.display().to_string(), source }
+fn unwritable(path: &Path, cause: io::Error) -> RestoreError {
+    RestoreError::Unwritable { name: path.display().to_string(), cause }
 }

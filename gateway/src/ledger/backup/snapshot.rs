@@ -31,7 +31,7 @@ pub(super) fn of_file(path: &Path, spool: &Path, staging: &Path) -> Result<Taken
     if !path.is_file() {
         return Err(BackupError::NoLedger { path: path.to_owned() });
     }
-    let failed = |source| BackupError::Ledger { path: path.to_owned(), source };
+    let failed = |cause| BackupError::Ledger { path: path.to_owned(), cause };
     let source = open(path).map_err(failed)?;
     let (at, copied) = {
         let mut gate = open(path).map_err(failed)?;
@@ -73,7 +73,7 @@ pub(super) fn of_journal(spool: &Path, staging: &Path) -> Result<(JournalCounts,
 
 fn copy_journal(spool: &Path, staging: &Path) -> Result<Copied, BackupError> {
     let into = staging.join(SPOOL);
-    std::fs::create_dir(&into).map_err(|source| BackupError::Unwritable { path: into.clone(), source })?;
+    std::fs::create_dir(&into).map_err(|cause| BackupError::Unwritable { path: into.clone(), cause })?;
     journal::copy(spool, &into).map_err(|error| journal_failed(spool, &error))
 }
 
