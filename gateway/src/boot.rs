@@ -24,11 +24,14 @@ use crate::admit::rate::{Funds, Rates};
 use crate::auth::{Directory, Keyring, Mesh};
 use crate::config::{Config, Finding, OnClientGone, Severity};
 use crate::egress::Dialer;
-use crate::front::{Answer, Arrival, Door, Intake, ListenError, Listener, TunnelIntake, Workers, serve};
+use crate::front::{
+    Answer, Arrival, Door, Intake, ListenError, Listener, MeshListenError, MeshListeners, TunnelIntake, Workers, serve,
+};
 use crate::gateway::Gateway;
 use crate::ledger::{Leasable, LeasedBudgets, LeasedRates, Ledger, LedgerError};
 use crate::limits::{LimitBook, levels, load_budgets, remember_bills};
 use crate::metrics::{CallLabels, LedgerPulse, Metrics};
+use crate::notify::Notifier;
 use crate::price::{CatalogueError, Pricer, catalogue_at_start, keep_fresh};
 use crate::provider::{Client, Upstream};
 use crate::respond::{Refusal, VERSION};
@@ -43,6 +46,7 @@ pub(crate) struct Booted {
     gateway: Gateway,
     listeners: Vec<Listener>,
     proxy_listeners: Vec<Listener>,
+    mesh: Option<MeshListeners>,
     admin: axum::Router,
     workers: Workers,
 }
@@ -53,6 +57,9 @@ pub(crate) enum BootError {
     /// An address cannot be listened on.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// There is no address in the mesh, or it cannot be listened on.
+    #[error(transparent)]
+    Mesh(#[from] MeshListenError),
     /// The ledger cannot be opened.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
@@ -93,11 +100,22 @@ pub(crate) fn review(config: &Config) -> Vec<Finding> {
     findings
 }
 
+/// Waits for this machine's address in the mesh, if that is to be served.
+async fn open_mesh(config: &Config, notifier: &Notifier) -> Result<Option<MeshListeners>, MeshListenError> {
+    let Some(door) = &config.mesh_door else { return Ok(None) };
+    let tell = |why: &str, left: Duration| {
+        tracing::warn!(why, seconds = left.as_secs(), "waiting for this machine's address in the mesh");
+        notifier.waiting(why, left);
+    };
+    MeshListeners::open(door, &config.mesh, tell).await.map(Some)
+}
+
 /// Opens the ledger and the listeners. `config_warnings` is how many the configuration gave.
 ///
 /// # Errors
 /// When one of them cannot be opened.
-pub(crate) async fn boot(config: Config, config_warnings: usize) -> Result<Booted, BootError> {
+pub(crate) async fn boot(config: Config, config_warnings: usize, notifier: &Notifier) -> Result<Booted, BootError> {
+    let mesh = open_mesh(&config, notifier).await?;
     let bind = |addresses: &[SocketAddr]| {
         addresses.iter().map(|address| Listener::bind(*address)).collect::<Result<Vec<_>, _>>()
     };
@@ -117,7 +135,9 @@ pub(crate) async fn boot(config: Config, config_warnings: usize) -> Result<Boote
     let workers = Workers::start(cores).map_err(BootError::Workers)?;
     let tracer = Arc::new(Tracer::start(config.otel.as_ref(), Collector(client.clone())));
     tracer.count_in(&metrics);
-    let listening = listeners.iter().chain(&proxy_listeners).map(Listener::address).collect();
+    let in_mesh: Vec<SocketAddr> = mesh.iter().flat_map(MeshListeners::addresses).collect();
+    let listening = listeners.iter().chain(&proxy_listeners).map(Listener::address).chain(in_mesh.iter().copied());
+    let listening = listening.collect();
     let dialer = Arc::new(Dialer::new(config.egress.clone(), listening));
     let pricer = Pricer::new(catalogue_at_start(&config.catalogue)?).with_adjustments(config.price_adjustments.clone());
     let pricer = Arc::new(pricer);
@@ -144,7 +164,8 @@ pub(crate) async fn boot(config: Config, config_warnings: usize) -> Result<Boote
         Arc::new(LeasedBudgets::new(budgets.clone(), calendar, config.counts_unknown)),
         Arc::new(LeasedRates::new(rates.clone())),
     ];
-    let address = listeners.first().map(|listener| listener.address().to_string()).unwrap_or_default();
+    let address = in_mesh.first().copied().or_else(|| listeners.first().map(Listener::address));
+    let address = address.map(|address| address.to_string()).unwrap_or_default();
     ledger.share(engines, config.lease_ttl, address).await;
     tokio::spawn(load_budgets(budgets.clone(), ledger.clone(), config.counts_unknown));
     let replacing = Arc::clone(&changing);
@@ -164,8 +185,10 @@ pub(crate) async fn boot(config: Config, config_warnings: usize) -> Result<Boote
         settings: config.settings.clone(),
         config_warnings,
         metrics: Arc::clone(&metrics),
+        counts_unknown: config.counts_unknown,
         metrics_open: config.metrics_open,
         dialer: Arc::clone(&dialer),
+        mesh: mesh.as_ref().map(MeshListeners::status),
         started_at: Timestamp::now(),
         changing,
     });
@@ -187,7 +210,7 @@ pub(crate) async fn boot(config: Config, config_warnings: usize) -> Result<Boote
         dialer,
         config: Arc::new(config),
     };
-    Ok(Booted { gateway, listeners, proxy_listeners, admin, workers })
+    Ok(Booted { gateway, listeners, proxy_listeners, mesh, admin, workers })
 }
 
 /// Has the ledger's state in the metrics.
@@ -217,14 +240,15 @@ impl Post for Collector {
 }
 
 impl Booted {
-    /// Where it listens, with the real ports: the API's addresses, then the forward proxy's.
+    /// Where it listens, with the real ports: the API's addresses, then the forward proxy's, then those in the mesh.
     pub(crate) fn addresses(&self) -> impl Iterator<Item = SocketAddr> + '_ {
-        self.listeners.iter().chain(&self.proxy_listeners).map(Listener::address)
+        let own = self.listeners.iter().chain(&self.proxy_listeners).map(Listener::address);
+        own.chain(self.mesh.iter().flat_map(MeshListeners::addresses))
     }
 
     /// Serves until `stop` resolves, finishes what is under way, and writes the last rows.
     pub(crate) async fn run(self, stop: impl Future<Output = ()>) {
-        let Self { gateway, listeners, proxy_listeners, admin, workers } = self;
+        let Self { gateway, listeners, proxy_listeners, mesh, admin, workers } = self;
         let workers = Arc::new(workers);
         let apart = || Arc::new(Gateway { client: gateway.client.apart(), ..gateway.clone() });
         let gateways: Vec<Arc<Gateway>> = (0..workers.count()).map(|_| apart()).collect();
@@ -234,6 +258,7 @@ impl Booted {
         });
         let proxy =
             gateways.iter().cloned().map(|gateway| move |request, peer| forward(Arc::clone(&gateway), request, peer));
+        let (api, proxy): (Arc<[_]>, Arc<[_]>) = (api.collect(), proxy.collect());
         let (tell, told) = watch::channel(());
         let stop_both = async {
             stop.await;
@@ -241,10 +266,19 @@ impl Booted {
         };
         // An error says that the sender is gone, which is what is waited for.
         let stopped = |mut told: watch::Receiver<()>| async move { drop(told.changed().await) };
+        let in_mesh = {
+            let (workers, api, stopped) = (Arc::clone(&workers), Arc::clone(&api), stopped(told.clone()));
+            async move {
+                if let Some(mesh) = mesh {
+                    mesh.serve(workers, api, stopped).await;
+                }
+            }
+        };
         tokio::join!(
             stop_both,
-            serve(listeners, Arc::clone(&workers), api.collect(), stopped(told.clone())),
-            serve(proxy_listeners, Arc::clone(&workers), proxy.collect(), stopped(told)),
+            in_mesh,
+            serve(listeners, Arc::clone(&workers), Arc::clone(&api), stopped(told.clone())),
+            serve(proxy_listeners, Arc::clone(&workers), proxy, stopped(told)),
         );
         gateway.dialer.stop().await;
         // An answer that is read to its end for a client who left is dropped here, and so writes its row.

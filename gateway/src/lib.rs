@@ -25,6 +25,7 @@ mod call_limits;
 mod funds;
 mod gateway;
 mod limits;
+mod notify;
 mod tunnel;
 mod witness;
 

@@ -101,6 +101,22 @@ pub enum Refusal {
         /// What is taken.
         allowed: &'static str,
     },
+    /// The same of a management path, where [docs/api.md] has the methods.
+    #[error("{method} is not what {path} takes; docs/api.md says which method it does")]
+    WrongMethod {
+        /// What came.
+        method: String,
+        /// The path.
+        path: String,
+    },
+    /// A management request that could not be read.
+    #[error("{message}")]
+    Rejected {
+        /// Why, as a status.
+        status: StatusCode,
+        /// Why, in words.
+        message: String,
+    },
     /// A plain-HTTP proxy request.
     #[error(
         "plain http:// is not forwarded; tunnels for https:// are (CONNECT). If this call was meant for the gateway itself, set NO_PROXY to its host"
@@ -184,7 +200,8 @@ impl Refusal {
                 TunnelRefused::TooManyOfKey { .. } => StatusCode::TOO_MANY_REQUESTS,
             },
             Self::UpgradeRequired => StatusCode::UPGRADE_REQUIRED,
-            Self::Method { .. } | Self::ProxyOnly(_) => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Method { .. } | Self::WrongMethod { .. } | Self::ProxyOnly(_) => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Rejected { status, .. } => *status,
             Self::NoSuchPath(_) | Self::NotFound(_) => StatusCode::NOT_FOUND,
         }
     }
@@ -212,7 +229,9 @@ impl Refusal {
                 ClientError::Cut { .. } => "upstream_cut",
                 ClientError::Timeout { .. } => "upstream_timeout",
             },
-            Self::Ledger(LedgerError::AliasTaken(_)) | Self::BadRequest { .. } => "bad_request_error",
+            Self::Ledger(LedgerError::AliasTaken(_)) | Self::BadRequest { .. } | Self::Rejected { .. } => {
+                "bad_request_error"
+            }
             Self::Ledger(_) | Self::Unrecorded(_) => "ledger_unavailable",
             Self::Tunnel(refused) => return refused.reason(),
             Self::Uninvited(_) => "invitation_invalid",
@@ -220,7 +239,7 @@ impl Refusal {
             Self::ThroughSidecar => "through_sidecar",
             Self::KeyChange(_) => "key_change",
             Self::UpgradeRequired => "upgrade_required",
-            Self::Method { .. } | Self::ProxyOnly(_) => "method_not_allowed",
+            Self::Method { .. } | Self::WrongMethod { .. } | Self::ProxyOnly(_) => "method_not_allowed",
             Self::NoSuchPath(_) | Self::NotFound(_) => "not_found_error",
         };
         word.to_owned()

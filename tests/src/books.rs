@@ -98,8 +98,8 @@ pub struct Spent {
     pub held: i64,
     /// `/key/info`.
     pub info: i64,
-    /// Its budget in `/api/budgets`: the known cost, and what was reserved where nobody knows it. With several gateways, of this one
-    /// since its start.
+    /// Its budget in `/api/budgets`: the known cost, and what was reserved where nobody knows it. With several gateways, of all of
+    /// them.
     pub budget: i64,
 }
 

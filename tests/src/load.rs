@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use fleetgate_wire::row::Row;
 use http::Method;
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -28,6 +29,8 @@ pub struct Made {
     pub sent: HashSet<usize>,
     /// Answered with 200 and read to the last byte, with the row's identifier that the answer named.
     pub finished: HashMap<usize, String>,
+    /// The same, with the moment of the last byte.
+    pub finished_at: HashMap<usize, (String, Timestamp)>,
     /// Answered with another status, by status and reason, with the last such answer.
     pub refused: BTreeMap<(u16, String), (usize, Answer)>,
     /// Not answered, or cut.
@@ -38,6 +41,7 @@ impl Made {
     fn add(&mut self, other: Self) {
         self.sent.extend(other.sent);
         self.finished.extend(other.finished);
+        self.finished_at.extend(other.finished_at);
         self.broken += other.broken;
         for (kind, (count, last)) in other.refused {
             self.refused.entry(kind).or_insert((0, last)).0 += count;
@@ -140,7 +144,9 @@ async fn client(shared: Arc<Shared>, key: String, first: usize, mut lives: watch
         if !answer.whole {
             made.broken += 1;
         } else if answer.status == 200 {
-            made.finished.insert(number, answer.header("x-fleetgate-request-id").to_owned());
+            let row = answer.header("x-fleetgate-request-id").to_owned();
+            made.finished_at.insert(number, (row.clone(), Timestamp::now()));
+            made.finished.insert(number, row);
             shared.finished.send_modify(|finished| *finished += 1);
         } else {
             shared.refused.fetch_add(1, Ordering::Relaxed);

@@ -4,7 +4,7 @@
 //! The daemon answers from memory. It may hang all the same: whoever asks sets a limit to the wait.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -88,6 +88,8 @@ struct Own {
     dns_name: String,
     #[serde(default)]
     host_name: String,
+    #[serde(default, rename = "TailscaleIPs")]
+    addresses: Option<Vec<IpAddr>>,
 }
 
 /// Whose address this is; `None` when it is no machine of the mesh. The port matters where `tailscaled` relays connections in
@@ -115,6 +117,15 @@ pub async fn own_name(socket: &Path) -> Result<Option<HostLabel>, MeshError> {
     let Some(own) = status.own else { return Ok(None) };
     let name = if own.dns_name.is_empty() { own.host_name } else { own.dns_name };
     if name.is_empty() { Ok(None) } else { Ok(Some(HostLabel::parse(&name)?)) }
+}
+
+/// This machine's addresses in the mesh; none while it is not part of one.
+///
+/// # Errors
+/// When the daemon cannot be asked.
+pub async fn own_addresses(socket: &Path) -> Result<Vec<IpAddr>, MeshError> {
+    let status: Status = ask(socket, "/localapi/v0/status?peers=false").await?;
+    Ok(status.own.and_then(|own| own.addresses).unwrap_or_default())
 }
 
 /// One request in HTTP/1.0, so that the answer ends with the connection and has no chunks.
@@ -205,5 +216,15 @@ mod tests {
         assert_eq!(name.unwrap().as_str(), "tower");
         let (_, name) = own("HTTP/1.0 200 OK\r\n\r\n{\"BackendState\": \"NeedsLogin\", \"Self\": null}").await;
         assert!(name.is_none());
+    }
+
+    #[tokio::test]
+    async fn this_machine_has_the_addresses_that_the_control_server_gave_it() {
+        let own = async |answer| asked(answer, async |socket: &Path| own_addresses(socket).await.unwrap()).await.1;
+        let two =
+            own("HTTP/1.0 200 OK\r\n\r\n{\"Self\": {\"TailscaleIPs\": [\"100.64.0.1\", \"fd7a:115c:a1e0::1\"]}}").await;
+        assert_eq!(two, ["100.64.0.1".parse::<IpAddr>().unwrap(), "fd7a:115c:a1e0::1".parse().unwrap()]);
+        let none = "HTTP/1.0 200 OK\r\n\r\n{\"BackendState\": \"NeedsLogin\", \"Self\": {\"TailscaleIPs\": null}}";
+        assert!(own(none).await.is_empty());
     }
 }

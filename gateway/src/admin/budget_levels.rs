@@ -13,6 +13,7 @@ use super::caller::Peer;
 use super::{Admin, Handled, json as answer};
 use crate::admit::budget::{Status, Term};
 use crate::auth::KeyRecord;
+use crate::ledger::BucketSpend;
 
 pub(super) async fn list(
     State(admin): State<Arc<Admin>>,
@@ -20,20 +21,56 @@ pub(super) async fn list(
     headers: HeaderMap,
 ) -> Handled {
     admin.administrator(peer, &headers)?;
-    let budgets: Vec<Value> = admin.budgets.status(Timestamp::now()).iter().map(show).collect();
+    let mut budgets = Vec::new();
+    for status in admin.budgets.status(Timestamp::now()) {
+        budgets.push(admin.show_level(&status).await);
+    }
     Ok(answer(&json!({ "budgets": budgets })))
 }
 
 impl Admin {
     /// The budgets of a key, and of the host, user and team that it belongs to.
-    pub(super) fn levels_of(&self, record: &KeyRecord) -> Vec<Value> {
+    pub(super) async fn levels_of(&self, record: &KeyRecord) -> Vec<Value> {
         let host = record.host.as_ref().map(|host| Scope::new(ScopeKind::Host, host.as_str()));
         let user = record.user_id.as_deref().map(|id| Scope::new(ScopeKind::User, id));
         let team = record.team_id.as_deref().map(|id| Scope::new(ScopeKind::Team, id));
-        let key = Scope::new(ScopeKind::Key, record.token.to_string());
+        let key = Scope::new(ScopeKind::Key, record.account().to_string());
         let own: Vec<Scope> = [Some(key), host, user, team].into_iter().flatten().collect();
-        let levels = self.budgets.status(Timestamp::now());
-        levels.iter().filter(|level| own.contains(&level.id.scope)).map(show).collect()
+        let mut levels = Vec::new();
+        for status in self.budgets.status(Timestamp::now()) {
+            if own.contains(&status.id.scope) {
+                levels.push(self.show_level(&status).await);
+            }
+        }
+        levels
+    }
+
+    /// One budget. Where gateways share it, what all of them have spent is in the database; while that is away, what this one has.
+    async fn show_level(&self, status: &Status) -> Value {
+        let mut shown = show(status);
+        if status.granted.is_none() {
+            return shown;
+        }
+        let window = status.window;
+        let fleet = match self.ledger.spent(&status.id.scope, window.start, window.end).await {
+            Ok((buckets, _)) => {
+                let held = |bucket: &BucketSpend| if self.counts_unknown { bucket.held } else { NanoDollars::ZERO };
+                Some(
+                    buckets
+                        .iter()
+                        .map(|bucket| bucket.cost + held(bucket))
+                        .fold(NanoDollars::ZERO, |sum, one| sum + one),
+                )
+            }
+            Err(error) => {
+                tracing::debug!(%error, "what the other gateways have spent is not known now");
+                None
+            }
+        };
+        shown["spent_here_nanousd"] = json!(status.spent.0);
+        shown["spent_nanousd"] = json!(fleet.unwrap_or(status.spent).0);
+        shown["is_of_all_gateways"] = json!(fleet.is_some());
+        shown
     }
 }
 

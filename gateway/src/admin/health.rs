@@ -11,6 +11,7 @@ use serde_json::json;
 
 use super::order::Question;
 use super::{Admin, Handled, json as answer};
+use crate::front::MeshStatus;
 use crate::respond::VERSION;
 
 #[derive(Deserialize)]
@@ -20,9 +21,14 @@ pub(super) async fn alive() -> Response {
     answer(&json!("I'm alive!"))
 }
 
-/// 503 while the ledger cannot write: what cannot be written down is not spent.
+/// 503 while the ledger cannot write: what cannot be written down is not spent. And while the mesh is away that is to be served: who
+/// asks then asks from this machine.
 pub(super) async fn ready(State(admin): State<Arc<Admin>>) -> Response {
     match admin.ledger.trouble() {
+        None if let Some(cause) = mesh_trouble(&admin) => {
+            let body = json!({ "status": "unhealthy", "db": "connected", "reason": format!("not reachable through the mesh: {cause}") });
+            (StatusCode::SERVICE_UNAVAILABLE, answer(&body)).into_response()
+        }
         None => answer(&json!({ "status": "healthy", "db": "connected" })),
         // The journal keeps the rows until the database is back: nothing is refused meanwhile.
         Some(cause) if admin.ledger.takes_calls() => answer(
@@ -35,6 +41,16 @@ pub(super) async fn ready(State(admin): State<Arc<Admin>>) -> Response {
     }
 }
 
+fn mesh_trouble(admin: &Admin) -> Option<String> {
+    admin.mesh.as_ref().and_then(MeshStatus::trouble)
+}
+
+/// Where the gateway is in the mesh, if it is to be there.
+fn mesh(admin: &Admin) -> Option<serde_json::Value> {
+    let (interface, listening) = admin.mesh.as_ref()?.place();
+    Some(json!({ "interface": interface, "listening": listening, "trouble": mesh_trouble(admin) }))
+}
+
 /// What stands behind the one word, for whoever has a key. The status is that of [`ready`].
 pub(super) async fn details(Question { admin, .. }: Question<DetailsQuery>) -> Handled {
     let pulse = admin.metrics.ledger().unwrap_or_default();
@@ -42,7 +58,7 @@ pub(super) async fn details(Question { admin, .. }: Question<DetailsQuery>) -> H
     let takes_calls = trouble.is_none() || admin.ledger.takes_calls();
     let now = Timestamp::now();
     let body = json!({
-        "status": if takes_calls { "healthy" } else { "unhealthy" },
+        "status": if takes_calls && mesh_trouble(&admin).is_none() { "healthy" } else { "unhealthy" },
         "db": if trouble.is_none() { "connected" } else { "disconnected" },
         "reason": trouble.as_ref().map(|cause| format!("the ledger cannot write: {cause}")),
         "cache": null,
@@ -55,7 +71,9 @@ pub(super) async fn details(Question { admin, .. }: Question<DetailsQuery>) -> H
         "newest_row_age_seconds": pulse.newest_row_at.map(|at| now.duration_since(at).as_secs_f64().max(0.0)),
         "database": admin.ledger.database(),
         "config_warnings": admin.config_warnings,
+        "mesh": mesh(&admin),
     });
-    let status = if takes_calls { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let status =
+        if takes_calls && mesh_trouble(&admin).is_none() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     Ok((status, answer(&body)).into_response())
 }

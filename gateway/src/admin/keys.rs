@@ -137,7 +137,7 @@ pub(super) async fn info(
     let mut info = admin.show_with_spend(&record).await?;
     info.remove("token");
     // `spend` counts from the key's first day; what is left of a budget stands here.
-    info.insert("budget_levels".into(), admin.levels_of(&record).into());
+    info.insert("budget_levels".into(), admin.levels_of(&record).await.into());
     Ok(answer(&json!({ "key": query.key.unwrap_or_else(|| hash.to_string()), "info": info })))
 }
 
@@ -282,7 +282,7 @@ impl Admin {
         }
     }
 
-    fn find(&self, hash: &KeyHash) -> Result<Arc<KeyRecord>, Refusal> {
+    pub(super) fn find(&self, hash: &KeyHash) -> Result<Arc<KeyRecord>, Refusal> {
         self.keyring
             .get(hash)
             .ok_or_else(|| Refusal::NotFound(format!("Key not found in database: no key has the hash {hash}")))

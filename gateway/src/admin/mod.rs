@@ -14,6 +14,7 @@ mod invites;
 mod key_batch;
 mod key_change;
 mod key_request;
+mod key_spend;
 mod keys;
 mod limits;
 mod logs;
@@ -37,8 +38,11 @@ use std::fmt;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::body::to_bytes;
 use axum::extract::DefaultBodyLimit;
 use axum::extract::Request;
+use axum::http::header::CONTENT_TYPE;
+use axum::middleware::map_response;
 use axum::response::Response;
 use axum::routing::{delete, get, post};
 use jiff::Timestamp;
@@ -51,6 +55,7 @@ use crate::admit::budget::Budgets;
 use crate::auth::{Directory, Keyring};
 use crate::config::Setting;
 use crate::egress::Dialer;
+use crate::front::MeshStatus;
 use crate::ledger::Ledger;
 use crate::metrics::Metrics;
 use crate::price::Pricer;
@@ -76,8 +81,12 @@ pub struct Admin {
     pub settings: Vec<Setting>,
     /// How many warnings the configuration gave at the start.
     pub config_warnings: usize,
+    /// How the gateway stands in the mesh, if it listens there.
+    pub mesh: Option<MeshStatus>,
     /// What was counted.
     pub metrics: Arc<Metrics>,
+    /// Calls whose cost nobody knows count as what was reserved for them.
+    pub counts_unknown: bool,
     /// `/metrics` asks for no key.
     pub metrics_open: bool,
     /// Where tunnels may lead.
@@ -129,6 +138,7 @@ pub fn router(admin: Admin) -> Router {
         .route("/key/block", post(keys::block))
         .route("/key/unblock", post(keys::unblock))
         .route("/key/delete", post(keys::delete))
+        .route("/key/{key}/reset_spend", post(key_spend::reset))
         .route("/key/aliases", get(key_batch::aliases))
         .route("/key/health", post(key_batch::health))
         .route("/key/bulk_update", post(key_batch::bulk_update))
@@ -163,6 +173,8 @@ pub fn router(admin: Admin) -> Router {
         .route("/metrics", get(metrics::show))
         .route("/metrics/", get(metrics::show))
         .fallback(no_such_path)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(map_response(in_our_shape))
         .with_state(Arc::new(admin))
 }
 
@@ -207,6 +219,8 @@ fn entity_routes() -> Router<Arc<Admin>> {
     routes
 }
 
+/// What axum says is a sentence.
+const LONGEST_REJECTION: usize = 16 << 10;
 /// A longer request asks for nothing that these routes give; one of them asks for no key.
 const LONGEST_ENROLMENT: usize = 16 << 10;
 
@@ -220,6 +234,23 @@ fn enrolment_routes() -> Router<Arc<Admin>> {
         .route("/api/key/confirm", post(key_change::confirm))
         .route("/api/key/discard", post(key_change::discard))
         .layer(DefaultBodyLimit::max(LONGEST_ENROLMENT))
+}
+
+async fn wrong_method(request: Request) -> Refused {
+    Refusal::WrongMethod { method: request.method().to_string(), path: request.uri().path().to_owned() }.into()
+}
+
+/// What axum says of a request that it cannot read is plain text; programs expect LiteLLM's object, like that of every refusal.
+async fn in_our_shape(response: Response) -> Response {
+    let status = response.status();
+    let kind = response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    if !status.is_client_error() || kind.is_some_and(|kind| !kind.starts_with("text/plain")) {
+        return response;
+    }
+    let text = to_bytes(response.into_body(), LONGEST_REJECTION).await.unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let message = if text.is_empty() { status.to_string() } else { text.into_owned() };
+    axum::response::IntoResponse::into_response(Refused(Refusal::Rejected { status, message }))
 }
 
 async fn no_such_path(request: Request) -> Refused {

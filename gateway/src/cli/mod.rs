@@ -1,8 +1,11 @@
 //! The command line: one file a subcommand.
 
+mod backup;
 pub mod config;
 mod migrate;
+mod restore;
 mod serve;
+mod setup;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -26,6 +29,12 @@ struct Cli {
 enum Command {
     /// Serve the APIs and tunnels.
     Serve(Source),
+    /// Write a first configuration with a fresh master key, find the mesh, and say what comes next. Overwrites nothing.
+    Setup {
+        /// Where config.yaml is written [default: /etc/fleetgate as root, else the user's configuration directory]
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
+    },
     /// Copy a whole ledger into another database: from SQLite to PostgreSQL, or back. Stop the gateways that use an SQLite file
     /// first. What is there already stays, so it can be done again.
     Migrate {
@@ -35,6 +44,34 @@ enum Command {
         /// The ledger to add to
         #[arg(long, value_name = "URL")]
         to: String,
+    },
+    /// Write everything that the gateway keeps into one file. It may run meanwhile.
+    Backup {
+        /// The file to write, or the folder for one that is named by the time [default: this folder]
+        #[arg(long, value_name = "FILE|DIR")]
+        to: Option<PathBuf>,
+        /// The configuration too, with its includes and the environment files beside it: they hold secrets
+        #[arg(long)]
+        with_config: bool,
+        #[command(flatten)]
+        places: Places,
+    },
+    /// Put a backup in the place of a ledger. The gateway must not run.
+    Restore {
+        /// The backup
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// Set aside what is there already
+        #[arg(long)]
+        force: bool,
+        /// Only read the backup to its end and say what is in it
+        #[arg(long, conflicts_with_all = ["force", "config_to"])]
+        check: bool,
+        /// Where the backup's configuration files are written; they stay in the backup otherwise
+        #[arg(long, value_name = "DIR")]
+        config_to: Option<PathBuf>,
+        #[command(flatten)]
+        places: Places,
     },
     /// Look at the configuration.
     #[command(subcommand)]
@@ -67,6 +104,23 @@ enum ConfigCommand {
     },
 }
 
+/// Where the gateway's ledger is, as for `serve`.
+#[derive(Debug, Args)]
+struct Places {
+    /// The gateway's configuration [env: FLEETGATE_CONFIG]
+    #[arg(long, short = 'c', value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The ledger, `sqlite:PATH` or `postgres://…` [env: FLEETGATE_DATABASE]
+    #[arg(long, value_name = "URL")]
+    database: Option<String>,
+}
+
+impl From<Places> for Overrides {
+    fn from(places: Places) -> Self {
+        Self { config: places.config, database: places.database, ..Self::default() }
+    }
+}
+
 /// Where the configuration comes from. Each flag has a twin in the environment.
 #[derive(Debug, Args)]
 struct Source {
@@ -76,7 +130,7 @@ struct Source {
     /// The same, without the flag
     #[arg(value_name = "FILE", conflicts_with = "config")]
     file: Option<PathBuf>,
-    /// Address and port to listen on; may be repeated [env: FLEETGATE_LISTEN] [default: 127.0.0.1:4000]
+    /// Address and port to listen on, or mesh[:PORT] to find this machine's in the mesh; may be repeated [env: FLEETGATE_LISTEN] [default: 127.0.0.1:4000]
     #[arg(long, value_name = "ADDR:PORT")]
     listen: Vec<String>,
     /// LiteLLM's way to name the address [env: HOST]
@@ -117,8 +171,24 @@ pub fn run() -> anyhow::Result<ExitCode> {
             drop(out);
             serve::run(&source.into())
         }
+        Command::Setup { dir } => {
+            setup::run(dir.as_deref(), &mut out)?;
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Migrate { from, to } => {
             migrate::run(&from, &to, &mut out, &mut std::io::stderr().lock())?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Backup { to, with_config, places } => {
+            backup::run(&places.into(), to.as_deref(), with_config, &mut out)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Restore { file, check: true, .. } => {
+            restore::check(&file, &mut out)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Restore { file, force, config_to, places, .. } => {
+            restore::run(&file, &places.into(), config_to.as_deref(), force, &mut out)?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Config(ConfigCommand::Check { strict, source }) => {

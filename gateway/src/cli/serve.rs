@@ -9,6 +9,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::boot::{boot, review};
 use crate::config::{Finding, LoadError, Loaded, Overrides, Severity, load};
+use crate::notify::Notifier;
 
 /// A configuration that the gateway must not start with. Like a wrong flag: starting again changes nothing, and the service
 /// unit knows.
@@ -31,9 +32,16 @@ pub(super) fn run(overrides: &Overrides) -> anyhow::Result<ExitCode> {
     let runtime = runtime.worker_threads(1).enable_all().build().context("cannot start the runtime")?;
     runtime.block_on(async {
         let warnings = findings.iter().filter(|finding| finding.severity == Severity::Warning).count();
-        let booted = boot(config, warnings).await?;
+        let notifier = Notifier::from_environment();
+        let booted = boot(config, warnings, &notifier).await?;
         announce(booted.addresses())?;
+        let addresses: Vec<_> = booted.addresses().map(|address| address.to_string()).collect();
         let stop = stop_signal()?;
+        notifier.ready(&format!("serving at {}", addresses.join(", ")));
+        let stop = async {
+            stop.await;
+            notifier.stopping();
+        };
         booted.run(stop).await;
         Ok(ExitCode::SUCCESS)
     })

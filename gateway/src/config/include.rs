@@ -17,6 +17,14 @@ pub(super) fn read(path: &Path, report: &mut Report) -> Option<Node> {
     read_one(path, &start_of(path), &mut seen, report)
 }
 
+/// The files that make up a configuration: itself and what it includes, as far as they can be read.
+#[must_use]
+pub fn files(path: &Path) -> Vec<PathBuf> {
+    let mut seen = BTreeSet::new();
+    drop(read_one(path, &start_of(path), &mut seen, &mut Report::default()));
+    seen.into_iter().collect()
+}
+
 fn start_of(path: &Path) -> Origin {
     Origin::File { file: path.to_path_buf(), line: 1 }
 }

@@ -7,36 +7,71 @@ use fleetgate_wire::address;
 use super::node::Node;
 use super::report::{Cost, Report};
 use super::section::{Given, Section};
-use super::{Environment, Origin, Overrides};
+use super::{Environment, MeshDoor, Origin, Overrides, mesh};
 
 const PORT: u16 = 4000;
 /// tinyproxy's.
 const PROXY_PORT: u16 = 8888;
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
+/// What is to be listened on.
+#[derive(Debug, Default)]
+pub(super) struct Listen {
+    pub(super) addresses: Vec<SocketAddr>,
+    pub(super) mesh: Option<MeshDoor>,
+}
+
+/// One place to listen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Door {
+    At(SocketAddr),
+    /// This port of the mesh's address, whatever that is.
+    Mesh(u16),
+}
+
 /// Reads the listen addresses. Wildcards and public addresses are refused unless the operator says that he means it.
-pub(super) fn read(
-    overrides: &Overrides,
-    own: &Section<'_>,
-    environment: &Environment,
-    report: &mut Report,
-) -> Vec<SocketAddr> {
+pub(super) fn read(overrides: &Overrides, own: &Section<'_>, environment: &Environment, report: &mut Report) -> Listen {
     let permission = permission(overrides, own, environment, report);
     if let Some(given) = &permission {
         report.setting("fleetgate.dangerously_listen_publicly", given.value.to_string(), given.origin.clone());
     }
     let permitted = permission.is_some_and(|given| given.value);
-    let mut listen: Vec<SocketAddr> = Vec::new();
-    for Given { value, origin } in addresses(overrides, own, environment, report) {
-        if !permitted {
-            refuse_public(value, &origin, report);
-        }
-        if !listen.contains(&value) {
-            report.setting("fleetgate.listen", value.to_string(), origin);
-            listen.push(value);
+    let mut listen = Listen::default();
+    for Given { value, origin } in doors(overrides, own, environment, report) {
+        match value {
+            Door::At(address) => {
+                if !permitted {
+                    refuse_public(address, &origin, report);
+                }
+                listen.add(address, origin, report);
+            }
+            Door::Mesh(_) if listen.mesh.is_some() => {
+                report.error(origin, "fleetgate.listen names the mesh twice; one port of it is served");
+            }
+            Door::Mesh(port) => {
+                report.setting("fleetgate.listen", format!("mesh:{port}"), origin);
+                listen.mesh = Some(mesh::door(own, port, report));
+            }
         }
     }
+    // The machine's own programs may not know the mesh, and a mesh that is down must not lock the administrator out.
+    let is_alone = !listen.addresses.iter().any(|address| address.ip().to_canonical().is_loopback());
+    if listen.mesh.is_some()
+        && is_alone
+        && let Some(Given { value: port, origin }) = mesh::loopback(own, report)
+    {
+        listen.add(SocketAddr::new(LOOPBACK, port), origin, report);
+    }
     listen
+}
+
+impl Listen {
+    fn add(&mut self, address: SocketAddr, origin: Origin, report: &mut Report) {
+        if !self.addresses.contains(&address) {
+            report.setting("fleetgate.listen", address.to_string(), origin);
+            self.addresses.push(address);
+        }
+    }
 }
 
 /// The forward proxy's addresses, under the same rules.
@@ -56,6 +91,11 @@ pub(super) fn read_proxy(
     let texts = texts.into_iter().map(|(text, place)| (text, place.origin()));
     let mut listen = Vec::new();
     for Given { value, origin } in parse_all(texts, PROXY_PORT, report) {
+        let Door::At(value) = value else {
+            report
+                .error(origin, "fleetgate.forward_proxy.listen takes addresses; only fleetgate.listen finds the mesh");
+            continue;
+        };
         if !permitted {
             refuse_public(value, &origin, report);
         }
@@ -94,13 +134,8 @@ fn permission(
     own.truth("dangerously_listen_publicly", report)
 }
 
-/// The addresses by precedence: `--listen`, `FLEETGATE_LISTEN`, `--host` and `--port`, `fleetgate.listen`, `HOST` and `PORT`.
-fn addresses(
-    overrides: &Overrides,
-    own: &Section<'_>,
-    environment: &Environment,
-    report: &mut Report,
-) -> Vec<Given<SocketAddr>> {
+/// The doors by precedence: `--listen`, `FLEETGATE_LISTEN`, `--host` and `--port`, `fleetgate.listen`, `HOST` and `PORT`.
+fn doors(overrides: &Overrides, own: &Section<'_>, environment: &Environment, report: &mut Report) -> Vec<Given<Door>> {
     if !overrides.listen.is_empty() {
         let origin = Origin::CommandLine("--listen");
         return parse_all(overrides.listen.iter().map(|text| (text.as_str(), origin.clone())), PORT, report);
@@ -114,7 +149,10 @@ fn addresses(
     if let Some(node) = own.get("listen") {
         let texts = node.texts();
         if texts.is_empty() {
-            report.error(node.place.origin(), "fleetgate.listen must be ADDRESS:PORT or a list of them");
+            report.error(
+                node.place.origin(),
+                "fleetgate.listen must be ADDRESS:PORT, mesh, mesh:PORT, or a list of them",
+            );
         }
         let origin = |place: &super::node::Place| {
             if node.reference.is_some() { Node::origin(node) } else { place.origin() }
@@ -124,25 +162,31 @@ fn addresses(
     host_and_port(overrides, environment, report)
 }
 
-fn parse_all<'a>(
-    texts: impl Iterator<Item = (&'a str, Origin)>,
-    port: u16,
-    report: &mut Report,
-) -> Vec<Given<SocketAddr>> {
-    let mut addresses = Vec::new();
+fn parse_all<'a>(texts: impl Iterator<Item = (&'a str, Origin)>, port: u16, report: &mut Report) -> Vec<Given<Door>> {
+    let mut doors = Vec::new();
     for (text, origin) in texts {
         match parse(text.trim(), port) {
-            Some(address) => addresses.push(Given::new(address, origin)),
-            None => {
-                report.error(origin, "a listen address must be ADDRESS:PORT, for example 127.0.0.1:4000 or [::1]:4000");
-            }
+            Some(door) => doors.push(Given::new(door, origin)),
+            None => report.error(
+                origin,
+                "a listen address must be ADDRESS:PORT, for example 127.0.0.1:4000 or [::1]:4000, or mesh:PORT",
+            ),
         }
     }
-    addresses
+    doors
+}
+
+/// `mesh`, `mesh:PORT`, or an address.
+fn parse(text: &str, default_port: u16) -> Option<Door> {
+    match text.strip_prefix("mesh") {
+        Some("") => Some(Door::Mesh(default_port)),
+        Some(rest) => rest.strip_prefix(':')?.parse().ok().map(Door::Mesh),
+        None => parse_address(text, default_port).map(Door::At),
+    }
 }
 
 /// `ADDRESS:PORT`, an address, or a port; `localhost` is 127.0.0.1.
-fn parse(text: &str, default_port: u16) -> Option<SocketAddr> {
+fn parse_address(text: &str, default_port: u16) -> Option<SocketAddr> {
     if let Ok(port) = text.parse::<u16>() {
         return Some(SocketAddr::new(LOOPBACK, port));
     }
@@ -163,7 +207,7 @@ fn parse_ip(text: &str) -> Option<IpAddr> {
 }
 
 /// LiteLLM's pair: the flags `--host` and `--port`, each with its variable.
-fn host_and_port(overrides: &Overrides, environment: &Environment, report: &mut Report) -> Vec<Given<SocketAddr>> {
+fn host_and_port(overrides: &Overrides, environment: &Environment, report: &mut Report) -> Vec<Given<Door>> {
     let mut origin = Origin::Default;
     let mut port = PORT;
     if let Some(flag) = overrides.port {
@@ -192,7 +236,7 @@ fn host_and_port(overrides: &Overrides, environment: &Environment, report: &mut 
             ),
         }
     }
-    vec![Given::new(SocketAddr::new(host, port), origin)]
+    vec![Given::new(Door::At(SocketAddr::new(host, port)), origin)]
 }
 
 #[cfg(test)]
@@ -212,7 +256,22 @@ mod tests {
             (":4000", None),
             ("host:4000", None),
         ] {
-            assert_eq!(parse(text, PORT), expected.map(|text| text.parse().unwrap()), "{text}");
+            assert_eq!(parse(text, PORT), expected.map(|text| Door::At(text.parse().unwrap())), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_mesh_has_a_port() {
+        for (text, expected) in [
+            ("mesh", Some(Door::Mesh(4000))),
+            ("mesh:4001", Some(Door::Mesh(4001))),
+            ("mesh:0", Some(Door::Mesh(0))),
+            ("mesh:", None),
+            ("mesh:x", None),
+            ("meshes", None),
+            ("mesh:70000", None),
+        ] {
+            assert_eq!(parse(text, PORT), expected, "{text}");
         }
     }
 }

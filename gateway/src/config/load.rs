@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use super::listen::Listen;
 use super::node::{Node, Place, Value};
 use super::report::Report;
 use super::routing::Sections;
@@ -110,7 +111,7 @@ fn build(
     // References see the environment that the process was started with, and so do the listeners.
     reference::resolve(&mut root, &environment, report);
     let own = Section::new("fleetgate", root.get("fleetgate"));
-    let listen = listen::read(overrides, &own, &environment, report);
+    let Listen { addresses: listen, mesh: mesh_door } = listen::read(overrides, &own, &environment, report);
     hooks::check(&root, &environment, report);
     if let Some(section) = root.get("environment_variables") {
         environment.apply_section(section, report);
@@ -122,7 +123,8 @@ fn build(
         litellm: Section::new("litellm_settings", root.get("litellm_settings")),
         general: Section::new("general_settings", root.get("general_settings")),
     };
-    let master_key = master_key::read(&sections.general, &sections.litellm, &environment, &listen, from, report);
+    let is_reachable = mesh_door.is_some() || !listen.iter().all(|address| address.ip().to_canonical().is_loopback());
+    let master_key = master_key::read(&sections.general, &sections.litellm, &environment, is_reachable, from, report);
     let (database, state_directory) = database::read(overrides, &own, &sections.general, &environment, report);
     database::refuse_to_forget(&sections.general, report);
     let lease_ttl = fleetgate::lease_ttl(&own, report);
@@ -144,6 +146,7 @@ fn build(
     models::explain_absence(&root, &models, from, report);
     Config {
         listen,
+        mesh_door,
         master_key,
         database,
         state_directory,

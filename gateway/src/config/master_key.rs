@@ -1,7 +1,5 @@
 //! The administrator's key.
 
-use std::net::SocketAddr;
-
 use fleetgate_wire::SecretString;
 
 use super::deployment::is_unexpanded;
@@ -49,12 +47,12 @@ const PUBLIC: &[&str] = &[
     "password123",
 ];
 
-/// Reads the master key and judges it against the addresses where it will be asked for.
+/// Reads the master key and judges it; `is_reachable`: other machines can try keys.
 pub(super) fn read(
     general: &Section<'_>,
     litellm: &Section<'_>,
     environment: &Environment,
-    listen: &[SocketAddr],
+    is_reachable: bool,
     from: &Origin,
     report: &mut Report,
 ) -> Option<SecretString> {
@@ -76,7 +74,7 @@ pub(super) fn read(
             || general.truth("dangerously_permit_weak_or_unset_master_key", report).is_some_and(|given| given.value);
         let message = "the master key is a well-known one or shorter than 8 characters: anybody who reaches the gateway can spend \
                        and make keys. Set a random one: openssl rand -hex 24";
-        if permitted || listen.iter().all(|address| address.ip().to_canonical().is_loopback()) {
+        if permitted || !is_reachable {
             report.warn(Cost::Access, key.origin, message);
         } else {
             report.error(key.origin, format!("{message}. {PERMIT_WEAK}=true starts with it nevertheless"));

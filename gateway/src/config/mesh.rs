@@ -2,13 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use fleetgate_wire::host::HostLabel;
 use fleetgate_wire::mesh::SOCKETS;
 
 use super::report::Report;
-use super::section::Section;
-use super::{MeshCheck, MeshSettings, Origin};
+use super::section::{Given, Section};
+use super::{MeshCheck, MeshDoor, MeshSettings, Origin};
+
+/// A mesh that is asked for at boot is there within seconds, unless somebody has to log in.
+const WAIT: Duration = Duration::from_secs(120);
+/// As in the example configuration: 4000 of loopback is the sidecar's.
+const LOOPBACK_PORT: u16 = 4100;
 
 pub(super) fn read(own: &Section<'_>, report: &mut Report) -> MeshSettings {
     let section = Section::new("fleetgate.mesh", own.get("mesh"));
@@ -20,6 +26,37 @@ pub(super) fn read(own: &Section<'_>, report: &mut Report) -> MeshSettings {
     let settings = MeshSettings { check: check(&section, report), socket, names: names(&section, report) };
     report.setting("fleetgate.mesh.socket", shown, origin);
     settings
+}
+
+/// How the mesh is listened on, where `listen` says `mesh`.
+pub(super) fn door(own: &Section<'_>, port: u16, report: &mut Report) -> MeshDoor {
+    let section = Section::new("fleetgate.mesh", own.get("mesh"));
+    let interface = section.text("interface", report);
+    if let Some(given) = &interface {
+        report.setting("fleetgate.mesh.interface", given.value.clone(), given.origin.clone());
+    }
+    let wait = section.seconds("wait", report).unwrap_or(Given::new(WAIT, Origin::Default));
+    report.setting("fleetgate.mesh.wait", wait.value.as_secs_f64().to_string(), wait.origin);
+    MeshDoor { port, interface: interface.map(|given| given.value), wait: wait.value }
+}
+
+/// The port of 127.0.0.1 that is served beside the mesh, for the command line; `None` for none.
+pub(super) fn loopback(own: &Section<'_>, report: &mut Report) -> Option<Given<u16>> {
+    let section = Section::new("fleetgate.mesh", own.get("mesh"));
+    let Some(given) = section.text("loopback", report) else {
+        return Some(Given::new(LOOPBACK_PORT, Origin::Default));
+    };
+    if matches!(given.value.as_str(), "off" | "false" | "no") {
+        report.setting("fleetgate.mesh.loopback", "off", given.origin);
+        return None;
+    }
+    match given.value.parse() {
+        Ok(port) => Some(Given::new(port, given.origin)),
+        Err(_) => {
+            report.error(given.origin, "fleetgate.mesh.loopback must be a port of 127.0.0.1, or off");
+            None
+        }
+    }
 }
 
 fn check(section: &Section<'_>, report: &mut Report) -> MeshCheck {

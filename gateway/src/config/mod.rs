@@ -50,6 +50,7 @@ pub use budgets::{BudgetEntry, BudgetSettings};
 pub use catalogue::{CatalogueSettings, Margin, PriceAdjustments};
 pub use database::DatabaseError;
 pub use egress::{EgressMode, EgressRule, EgressSettings, ForwardProxySettings, Trust};
+pub use include::files;
 pub use live::{Running, RunningSetting};
 pub use load::{LoadError, Loaded, Overrides, config_file, load};
 pub use origin::{Finding, Origin, Setting, Severity};
@@ -61,6 +62,8 @@ pub use rates::RateCaps;
 pub struct Config {
     /// Where the API and `CONNECT` are served. All loopback, mesh or private unless the operator said that he means it.
     pub listen: Vec<SocketAddr>,
+    /// Where the mesh is found and served, if it is.
+    pub mesh_door: Option<MeshDoor>,
     /// The administrator's key.
     pub master_key: Option<SecretString>,
     /// Where the ledger's rows end up.
@@ -232,6 +235,17 @@ pub struct Routing {
     pub fallbacks: BTreeMap<String, Vec<String>>,
     /// Attempts after the first within a group. `None`: each deployment once.
     pub num_retries: Option<u32>,
+}
+
+/// How this machine's address in the mesh is found, and what is done while there is none.
+#[derive(Debug, Clone)]
+pub struct MeshDoor {
+    /// The port that is served there.
+    pub port: u16,
+    /// The mesh's interface, where it must not be guessed.
+    pub interface: Option<String>,
+    /// How long a start waits for an address.
+    pub wait: Duration,
 }
 
 /// Whether the mesh is asked which machine a call came from.

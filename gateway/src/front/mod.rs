@@ -1,7 +1,9 @@
 //! Bytes to [`Intake`]: what arrived, from whom, and which dialect its path speaks. Nothing is known of the caller yet.
 
 mod body;
+mod interface;
 mod listen;
+mod mesh;
 mod workers;
 
 use std::net::SocketAddr;
@@ -12,7 +14,9 @@ use hyper::body::Incoming;
 use jiff::Timestamp;
 
 pub use body::{BodyError, discard, read};
+pub use interface::{MeshPlace, NoMesh, find_mesh};
 pub use listen::{Answer, AnswerBody, ListenError, Listener, serve};
+pub use mesh::{MeshListenError, MeshListeners, MeshStatus};
 pub use workers::Workers;
 
 /// On which port a request came.

@@ -1,6 +1,7 @@
 //! [`Entry`] to a durable row: into the journal at once, into the database behind the callers' backs, nothing dropped.
 
 mod applier;
+mod backup;
 mod dimension;
 mod egress;
 mod entities;
@@ -25,6 +26,7 @@ mod store;
 mod straggler;
 mod sums;
 mod transfer;
+mod window;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -43,6 +45,10 @@ use tokio::task::JoinHandle;
 use crate::config::{Database, Durability, PostgresUrl};
 use crate::price::Cost;
 
+pub use backup::{
+    BackupError, ExtraFile, FileSum, JournalCounts, LedgerCounts, Manifest, RestoreError, Restored, back_up, inspect,
+    restore,
+};
 pub use dimension::{Dimension, DimensionError};
 pub use entities::Totals;
 pub use entry::{Entry, Kind, Status};

@@ -124,7 +124,8 @@ impl Ledger {
     }
 
     /// What a scope has spent on calls that began from `since` until `until`, by bucket, with the number of the last row that is
-    /// counted in it (see [`Receipt::number`](super::Receipt::number)). The buckets that hold the two moments are whole.
+    /// counted in it (see [`Receipt::number`](super::Receipt::number)). Of the buckets that hold the two moments only the part between
+    /// them counts.
     ///
     /// # Errors
     /// When the database cannot be read.

@@ -11,7 +11,7 @@ use super::sighting::{Place, Seen, Sightings};
 /// begin with a bucket.
 pub(super) const BUCKET_SECONDS: i64 = 900;
 /// The same in microseconds.
-const BUCKET: i64 = BUCKET_SECONDS * 1_000_000;
+pub(super) const BUCKET: i64 = BUCKET_SECONDS * 1_000_000;
 
 /// What was spent in one bucket.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -17,7 +17,7 @@ use crate::ledger::journal::Batch;
 use crate::price::{Cost, PriceSource};
 
 pub(super) mod seen;
-mod spend;
+pub(super) mod spend;
 
 struct World {
     ledger: Ledger,
@@ -55,7 +55,7 @@ impl World {
     }
 }
 
-fn entry(change: impl FnOnce(&mut Entry)) -> Entry {
+pub(super) fn entry(change: impl FnOnce(&mut Entry)) -> Entry {
     let caller = Caller {
         key: CallerKey::Master,
         host: CallerHost::Address([127, 0, 0, 1].into()),

@@ -9,6 +9,7 @@
 //! stops new calls, never the rows of those that were made.
 
 mod batch;
+mod copy;
 mod frame;
 mod recovery;
 mod segment;
@@ -29,6 +30,8 @@ use super::record::Record;
 use crate::config::Durability;
 
 pub(super) use batch::Batch;
+pub(super) use copy::{Copied, copy};
+pub(super) use frame::FORMAT;
 use frame::Kind;
 pub(super) use frame::Unreadable;
 pub use frame::scan_journal;
@@ -40,7 +43,7 @@ use sync::Syncer;
 const MAX_FRAME: usize = 9 << 10;
 /// Frames that fit into a segment at the least.
 const FRAMES: usize = segment::SIZE / MAX_FRAME - 1;
-const LOCK: &str = "lock";
+pub(super) const LOCK: &str = "lock";
 
 /// The journal of one gateway.
 #[derive(Debug)]

@@ -10,7 +10,7 @@ use super::frame;
 
 /// Bytes in a segment.
 pub(super) const SIZE: usize = 4 << 20;
-const ENDING: &str = "journal";
+pub(super) const ENDING: &str = "journal";
 
 /// One file.
 #[derive(Debug)]

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-const FILE_NAME: &str = "gateway-id";
+/// The file that holds it.
+pub(in crate::ledger) const FILE_NAME: &str = "gateway-id";
 
 /// A gateway's lasting name.
 #[derive(Debug, Clone, PartialEq, Eq)]

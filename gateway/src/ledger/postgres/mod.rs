@@ -24,8 +24,8 @@ use tokio::sync::{Mutex, OnceCell, broadcast};
 
 use crate::config::PostgresUrl;
 
-pub(super) use identity::GatewayId;
 pub use identity::IdentityError;
+pub(super) use identity::{FILE_NAME, GatewayId};
 pub use lease::{Leasable, Return, Share, Wish};
 pub use listen::Change;
 pub(super) use task::Leases;

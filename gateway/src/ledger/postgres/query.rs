@@ -8,8 +8,10 @@ use sqlx::postgres::PgRow;
 
 use super::Postgres;
 use crate::ledger::query::{BucketSpend, DaySpend, Filter, KeySpend};
-use crate::ledger::rollup::BUCKET_SECONDS;
 use crate::ledger::rows;
+use crate::ledger::window::{self, HasTag};
+
+const HAS_TAG: HasTag = HasTag { before: " AND jsonb_exists(tags::jsonb, ", after: ")" };
 
 impl Postgres {
     pub(in crate::ledger) async fn spend_by_day(
@@ -77,11 +79,8 @@ impl Postgres {
         read: impl FnOnce() -> R,
     ) -> Result<(Vec<BucketSpend>, R), sqlx::Error> {
         let _unchanged = self.writing.lock().await;
-        let until = until.map_or(i64::MAX, |until| until.as_second().div_euclid(BUCKET_SECONDS));
-        let sql =
-            "SELECT bucket, cost_nanousd, held_nanousd FROM spend WHERE scope = $1 AND bucket >= $2 AND bucket <= $3";
-        let query = sqlx::query_as(sql).bind(scope).bind(since.as_second().div_euclid(BUCKET_SECONDS)).bind(until);
-        let rows: Vec<(i64, i64, i64)> = query.fetch_all(self.pool().await?).await?;
+        let mut query = window::spent::<sqlx::Postgres>(scope, since, until, HAS_TAG);
+        let rows: Vec<(i64, i64, i64)> = query.build_query_as().fetch_all(self.pool().await?).await?;
         let spend = |(bucket, cost, held)| BucketSpend { bucket, cost: NanoDollars(cost), held: NanoDollars(held) };
         Ok((rows.into_iter().map(spend).collect(), read()))
     }

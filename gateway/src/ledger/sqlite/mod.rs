@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
+use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions, SqlitePool};
 
@@ -22,6 +23,7 @@ use writer::Writer;
 use super::LedgerError;
 use crate::config::Durability;
 
+static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 /// The first SQLite whose WAL cannot lose a reset log (sqlite.org/releaselog/3_51_3.html).
 const OLDEST_SQLITE: (u32, u32, u32) = (3, 51, 3);
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -63,7 +65,7 @@ impl Sqlite {
         if parse_version(&version) < OLDEST_SQLITE {
             return Err(LedgerError::OldSqlite { found: version });
         }
-        let migrated = sqlx::migrate!("migrations/sqlite").run(&mut connection).await;
+        let migrated = MIGRATIONS.run(&mut connection).await;
         migrated.map_err(|error| failed(error.into()))?;
         let readers = SqlitePoolOptions::new().max_connections(READERS).min_connections(0);
         let options = options.create_if_missing(false);
@@ -86,6 +88,11 @@ impl Sqlite {
         writer.keep();
         Ok(())
     }
+}
+
+/// The newest migration that this version knows.
+pub(super) fn newest_migration() -> i64 {
+    MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0)
 }
 
 fn parse_version(text: &str) -> (u32, u32, u32) {

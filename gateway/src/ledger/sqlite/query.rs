@@ -8,8 +8,11 @@ use sqlx::sqlite::SqliteRow;
 
 use super::Sqlite;
 use crate::ledger::query::{BucketSpend, DaySpend, Filter, KeySpend};
-use crate::ledger::rollup::BUCKET_SECONDS;
 use crate::ledger::rows;
+use crate::ledger::window::{self, HasTag};
+
+const HAS_TAG: HasTag =
+    HasTag { before: " AND EXISTS (SELECT 1 FROM json_each(tags) WHERE json_each.value = ", after: ")" };
 
 impl Sqlite {
     pub(in crate::ledger) async fn spend_by_day(
@@ -65,7 +68,7 @@ impl Sqlite {
         sums.fetch_all(&self.readers).await
     }
 
-    /// What a scope spent in each bucket from `since` until `until`, known and held, and what `read` says while nothing can
+    /// What a scope spent by bucket from `since` until `until`, known and held, and what `read` says while nothing can
     /// change.
     pub(in crate::ledger) async fn spent<R>(
         &self,
@@ -75,11 +78,8 @@ impl Sqlite {
         read: impl FnOnce() -> R,
     ) -> Result<(Vec<BucketSpend>, R), sqlx::Error> {
         let mut writer = self.writer.hold().await?;
-        let until = until.map_or(i64::MAX, |until| until.as_second().div_euclid(BUCKET_SECONDS));
-        let sql =
-            "SELECT bucket, cost_nanousd, held_nanousd FROM spend WHERE scope = ? AND bucket >= ? AND bucket <= ?";
-        let query = sqlx::query(sql).bind(scope).bind(since.as_second().div_euclid(BUCKET_SECONDS)).bind(until);
-        let rows = query.fetch_all(&mut *writer).await?;
+        let mut query = window::spent::<sqlx::Sqlite>(scope, since, until, HAS_TAG);
+        let rows = query.build().fetch_all(&mut *writer).await?;
         let spend = |row: &SqliteRow| BucketSpend {
             bucket: row.get(0),
             cost: NanoDollars(row.get(1)),

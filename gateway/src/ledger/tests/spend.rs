@@ -9,6 +9,49 @@ use crate::ledger::journal::Batch;
 const USAGE: &str = r#"{"input":10,"output":2}"#;
 const SCOPES: [&str; 4] = ["global:all", "key:00ff", "tag:nightly", "key_model:00ff/gpt-x"];
 
+/// Of [`minutes`], what counts from the fifth to the tenth: cost, and what is held.
+pub(in crate::ledger) const IN_FIVE_MINUTES: [(&str, (i64, i64)); 13] = [
+    ("global:all", (5060, 9)),
+    ("key:00ff", (5060, 9)),
+    ("host:mac", (5060, 9)),
+    ("workload:claude-glm", (5060, 9)),
+    ("model:gpt-x", (5060, 9)),
+    ("provider:openai", (5060, 9)),
+    ("deployment:d", (5060, 9)),
+    ("key_model:00ff/gpt-x", (5060, 9)),
+    ("key_model:00ff/gpt-y", (0, 0)),
+    ("user:anna", (60, 0)),
+    ("team:lab", (60, 0)),
+    ("customer:c", (60, 0)),
+    ("tag:nightly \"x\"", (60, 0)),
+];
+
+/// A call before, at the beginning of, in, and at the end of five minutes, and some that count otherwise.
+pub(in crate::ledger) fn minutes() -> Vec<Record<'static>> {
+    let at = |id: u128, micros: i64, cost: Option<i64>| Record {
+        started_at: 900_000_000 + micros,
+        cost_nanousd: cost,
+        ..record(id)
+    };
+    let minute = |minute: i64| minute * 60_000_000;
+    let named = Record {
+        user_id: Some("anna"),
+        team_id: Some("lab"),
+        customer: Some("c"),
+        tags: vec!["a", "nightly \"x\""],
+        ..at(4, minute(7), Some(60))
+    };
+    vec![
+        at(1, minute(5) - 1, Some(1)),
+        at(2, minute(5), Some(1000)),
+        at(3, minute(10) - 1, Some(4000)),
+        named,
+        at(5, minute(10), Some(2)),
+        Record { reserved_nanousd: Some(9), ..at(6, minute(6), None) },
+        Record { kind: "tunnel", ..at(7, minute(6), Some(7)) },
+    ]
+}
+
 /// Ten tokens in and two out, without a price.
 fn unpriced(id: u128) -> Record<'static> {
     Record {
@@ -39,6 +82,18 @@ async fn groups(world: &World, by: &[&str]) -> Vec<(String, u64, i64)> {
     };
     let line = |group: &fleetgate_wire::spend::Group| (name(&group.columns), group.sums.calls, group.sums.cost_nanousd);
     spend.groups.iter().map(line).collect()
+}
+
+#[tokio::test]
+async fn what_was_spent_in_a_short_window_is_that_of_its_rows_and_no_neighbours() {
+    let world = world().await;
+    apply(&world, &minutes()).await;
+    for (scope, expected) in IN_FIVE_MINUTES {
+        let moment = |minute: i64| Timestamp::from_second(900 + 60 * minute).unwrap();
+        let spent = world.ledger.spent(&scope.parse().unwrap(), moment(5), Some(moment(10))).await.unwrap().0;
+        let sum = spent.iter().map(|one| (one.cost.0, one.held.0)).fold((0, 0), |a, b| (a.0 + b.0, a.1 + b.1));
+        assert_eq!(sum, expected, "{scope}");
+    }
 }
 
 #[tokio::test]

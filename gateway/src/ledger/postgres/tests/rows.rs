@@ -12,7 +12,7 @@ use super::{Server, gateway, number, record};
 use crate::auth::KeyRecord;
 use crate::ledger::keys::KeyChange;
 use crate::ledger::postgres::Change;
-use crate::ledger::tests::seen;
+use crate::ledger::tests::{seen, spend};
 use crate::ledger::{Filter, Span};
 
 fn key(name: &str) -> KeyRecord {
@@ -41,6 +41,19 @@ async fn a_row_is_applied_once_however_often_it_comes() {
     let by_bucket = "SELECT count(*) FROM spend s WHERE scope = 'global:all' AND cost_nanousd <> \
                      (SELECT sum(cost_nanousd) FROM entry WHERE started_at / 900000000 = s.bucket)";
     assert_eq!(number(&server, by_bucket).await, 0);
+}
+
+#[tokio::test]
+async fn what_was_spent_in_a_short_window_is_that_of_its_rows() {
+    let server = Server::start().await;
+    let postgres = gateway(&server.database("ledger").await);
+    postgres.apply(&spend::minutes(), || ()).await.unwrap();
+    for (scope, expected) in spend::IN_FIVE_MINUTES {
+        let moment = |minute: i64| jiff::Timestamp::from_second(900 + 60 * minute).unwrap();
+        let (spent, ()) = postgres.spent(scope, moment(5), Some(moment(10)), || ()).await.unwrap();
+        let sum = spent.iter().map(|one| (one.cost.0, one.held.0)).fold((0, 0), |a, b| (a.0 + b.0, a.1 + b.1));
+        assert_eq!(sum, expected, "{scope}");
+    }
 }
 
 #[tokio::test]
