@@ -8,6 +8,7 @@ mod key;
 mod keys;
 mod logs;
 mod reprice;
+mod shell;
 mod sidecar;
 mod spend;
 mod status;
@@ -27,6 +28,7 @@ use fleetgate_wire::workload::Workload;
 use tracing::level_filters::LevelFilter;
 
 use doctor::DoctorError;
+use shell::ShellError;
 
 use crate::admin::{Admin, AdminError};
 use crate::forward::{GatewayUrl, GatewayUrlError};
@@ -35,7 +37,7 @@ use crate::identity::IdentityError;
 use crate::keystore::{Enrolment, HostsFileError, KeyReadError, NoKey, PlaceError};
 use crate::places;
 
-/// `fleetgate doctor` could not look at all, as with a wrong flag.
+/// `fleetgate doctor` or `fleetgate shell` could not look at all, as with a wrong flag.
 const EXIT_CANNOT_RUN: u8 = 2;
 /// Somebody else has the port: nothing that a restart could mend.
 const EXIT_PORT_TAKEN: u8 = 3;
@@ -64,6 +66,8 @@ enum Command {
     Doctor(doctor::DoctorArgs),
     /// Show what the sidecar does, and what the gateway says of this host's key
     Status(status::StatusArgs),
+    /// Keep the launchers' block in the files that your shells read
+    Shell(shell::ShellArgs),
     /// Make and list virtual keys, and invite machines
     Keys(keys::KeysArgs),
     /// Say where tunnels may lead
@@ -215,6 +219,9 @@ pub enum CliError {
         /// Why.
         why: AdminError,
     },
+    /// `fleetgate shell`.
+    #[error(transparent)]
+    Shell(#[from] ShellError),
     /// The runtime, signals, standard output.
     #[error(transparent)]
     System(#[from] io::Error),
@@ -227,6 +234,7 @@ impl CliError {
         match self {
             Self::Listen(ListenError::Taken { .. }) => ExitCode::from(EXIT_PORT_TAKEN),
             Self::Doctor(_) => ExitCode::from(EXIT_CANNOT_RUN),
+            Self::Shell(error) if error.is_trouble() => ExitCode::from(EXIT_CANNOT_RUN),
             _ => ExitCode::FAILURE,
         }
     }
@@ -237,12 +245,18 @@ impl CliError {
 /// # Errors
 /// When the command fails.
 pub fn run(cli: Cli) -> Result<(), CliError> {
+    // What needs no network needs no runtime.
+    let command = match cli.command {
+        Command::Shell(args) => return Ok(shell::run(args)?),
+        command => command,
+    };
     start_log();
     // One thread carries thousands of streams, and an idle sidecar stays small.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let result = runtime.block_on(async {
-        match cli.command {
+        match command {
             Command::Sidecar(args) => sidecar::run(args).await,
+            Command::Shell(args) => Ok(shell::run(args)?),
             Command::Whoami(args) => whoami::run(args).await,
             Command::Wait(args) => wait::run(&args).await,
             Command::Enroll(args) => Box::pin(enroll::run(args)).await,
