@@ -21,9 +21,9 @@ function __fleetgate_define
     end
     if test -f "$file"; and test -r "$file"
         set -l mode
-        for line in (string match --regex '^\s*(?:\[.*|enabled\s*=\s*false\b.*)' <$file | string trim)
-            if string match --quiet '[*' -- $line
-                set mode (string replace --filter --regex '^\[mode\.([a-z0-9][a-z0-9-]*)\].*' '$1' -- $line)
+        for line in (string match --regex '^\s*(?:\[.*|enabled\s*=\s*false\b)' <$file)
+            if string match --quiet --regex '^\s*\[' -- $line
+                set mode (string replace --filter --regex '^\s*\[mode\.([a-z0-9][a-z0-9-]*)\].*' '$1' -- $line)
                 contains -- "$mode" '' $modes; or set --append modes $mode
             else if set -l at (contains --index -- "$mode" $modes)
                 set --erase modes[$at]

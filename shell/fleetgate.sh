@@ -7,7 +7,7 @@ fleetgate_run() {
   if command -v fleetgate >/dev/null 2>&1; then
     command fleetgate run "$@"
   else
-    printf '%s\n' 'fleetgate: this machine has no fleetgate on its PATH; install it, or start the program by its own name' >&2
+    echo 'fleetgate: this machine has no fleetgate on its PATH; install it, or start the program by its own name' >&2
     return 127
   fi
 }

@@ -247,7 +247,7 @@ impl CliError {
 pub fn run(cli: Cli) -> Result<(), CliError> {
     // What needs no network needs no runtime.
     let command = match cli.command {
-        Command::Shell(args) => return Ok(shell::run(args)?),
+        Command::Shell(args) => return Ok(shell::run(&args)?),
         command => command,
     };
     start_log();
@@ -256,7 +256,7 @@ pub fn run(cli: Cli) -> Result<(), CliError> {
     let result = runtime.block_on(async {
         match command {
             Command::Sidecar(args) => sidecar::run(args).await,
-            Command::Shell(args) => Ok(shell::run(args)?),
+            Command::Shell(args) => Ok(shell::run(&args)?),
             Command::Whoami(args) => whoami::run(args).await,
             Command::Wait(args) => wait::run(&args).await,
             Command::Enroll(args) => Box::pin(enroll::run(args)).await,

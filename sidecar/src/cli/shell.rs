@@ -110,13 +110,13 @@ impl ShellError {
 }
 
 /// Starts no runtime: this is about files, and quick.
-pub(super) fn run(args: ShellArgs) -> Result<(), ShellError> {
-    match args.command {
+pub(super) fn run(args: &ShellArgs) -> Result<(), ShellError> {
+    match &args.command {
         ShellCommand::Install(args) => install(args),
         ShellCommand::Uninstall(args) => uninstall(args),
         ShellCommand::Status(args) => status(args),
         ShellCommand::Diff(args) => diff(args),
-        ShellCommand::Check(args) => check(&args),
+        ShellCommand::Check(args) => check(args),
     }
 }
 
@@ -147,7 +147,7 @@ fn places_of(home: &Home, shells: &[Shell]) -> Result<Vec<Place>, NoPlace> {
     Ok(places?.concat())
 }
 
-fn install(args: InstallArgs) -> Result<(), ShellError> {
+fn install(args: &InstallArgs) -> Result<(), ShellError> {
     let home = Home::of_this_process()?;
     let places = args.place.named_or_used(&home)?;
     let work = Work::new(home.clone(), args.dry_run);
@@ -166,7 +166,7 @@ fn install(args: InstallArgs) -> Result<(), ShellError> {
     tell(&home, &work, &outcomes, args.dry_run)
 }
 
-fn uninstall(args: InstallArgs) -> Result<(), ShellError> {
+fn uninstall(args: &InstallArgs) -> Result<(), ShellError> {
     let home = Home::of_this_process()?;
     let work = Work::new(home.clone(), args.dry_run);
     let places = match args.place.named(&home)? {
@@ -234,7 +234,7 @@ fn refusal(done: &Done) -> String {
     format!("left as it is: {all}the block at line {line} {why}")
 }
 
-fn status(args: StatusArgs) -> Result<(), ShellError> {
+fn status(args: &StatusArgs) -> Result<(), ShellError> {
     let home = Home::of_this_process()?;
     let work = Work::new(home.clone(), true);
     let mut places = match args.place.named(&home)? {
@@ -297,7 +297,7 @@ fn status_json(outcomes: &[Outcome], copies: CopyState, directory: &Path) -> Val
            "copies": {"directory": directory.to_string_lossy(), "state": copies.word()}})
 }
 
-fn diff(args: PlaceArgs) -> Result<(), ShellError> {
+fn diff(args: &PlaceArgs) -> Result<(), ShellError> {
     let home = Home::of_this_process()?;
     let places = args.named_or_used(&home)?;
     let (_, outcomes) = Work::new(home, true).install(places)?;

@@ -270,7 +270,7 @@ mod tests {
     fn every_edit_of_the_block_is_seen() {
         let with = install(b"export A=1\n", Shell::Bash);
         let block = find(&with)[0].range.clone();
-        for at in block.clone().filter(|at| !with[*at..].starts_with(b"\n")) {
+        for at in block.filter(|at| !with[*at..].starts_with(b"\n")) {
             let mut edited = with.clone();
             edited[at] = edited[at].wrapping_add(1);
             assert_ne!(standing(&edited), Standing::Current, "byte {at}");
