@@ -214,7 +214,7 @@ fn make_directory(path: &Path, mode: u32) -> io::Result<()> {
     fs::set_permissions(path, Permissions::from_mode(mode))
 }
 
-/// In one step: a shell that starts now reads the old file or the new one.
+/// In one step: a shell that starts now reads the old file or the new one. Not waited for until it is on the disk: all of this can be had again.
 fn write(path: &Path, text: &[u8], mode: u32) -> io::Result<()> {
     let draft = path.with_extension(format!("{}.new", std::process::id()));
     let _ = fs::remove_file(&draft);
@@ -222,7 +222,6 @@ fn write(path: &Path, text: &[u8], mode: u32) -> io::Result<()> {
         let mut file: File = OpenOptions::new().write(true).create_new(true).mode(mode).open(&draft)?;
         file.write_all(text)?;
         file.set_permissions(Permissions::from_mode(mode))?;
-        file.sync_all()?;
         fs::rename(&draft, path)
     })();
     if written.is_err() {

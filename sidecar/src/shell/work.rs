@@ -107,7 +107,11 @@ impl Work {
                 if seen.before.is_some() {
                     self.copies.back_up(&place.file, seen.text())?;
                 }
-                seen.replace(&apply(seen.text(), &changes))?;
+                let replaced = seen.replace(&apply(seen.text(), &changes));
+                if replaced.is_err() {
+                    self.copies.forget(&place.file);
+                }
+                replaced?;
             }
         }
         if !self.is_dry && action != Action::Refused {
