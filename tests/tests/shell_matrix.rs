@@ -435,8 +435,12 @@ fn the_linters_have_no_complaint() {
     };
     let scripts: Vec<PathBuf> = scripts("shell").chain(scripts("install")).collect();
     let fish = [workspace().join("shell/fleetgate.fish")];
-    let linters: [(&[&str], &[PathBuf]); 3] = [
+    let block = [workspace().join("sidecar/src/shell/block.sh.golden")];
+    let linters: [(&[&str], &[PathBuf]); 5] = [
         (&["shellcheck"], &scripts),
+        // The file that the block reads is not there.
+        (&["shellcheck", "-s", "sh", "-e", "SC1091"], &block),
+        (&["shfmt", "-ln", "posix", "-i", "2", "-ci", "-bn", "-d"], &block),
         (&["shfmt", "-i", "2", "-ci", "-bn", "-d"], &scripts),
         (&["fish_indent", "--check"], &fish),
     ];

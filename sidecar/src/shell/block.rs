@@ -230,3 +230,39 @@ fn judge(text: &[u8]) -> Content {
     let is_same = lines(&same).into_iter().map(trim_end).eq(all.into_iter().map(trim_end));
     if is_same { Content::Intact(block) } else { Content::Edited(notes) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Blocks of this form are in people's files: what changes here must still be taken out there.
+    #[test]
+    fn the_form_is_as_it_was() {
+        let notes = Notes { new_file: true, ..Notes::default() };
+        for (shell, golden) in [
+            (Shell::Bash, include_str!("block.sh.golden")),
+            (Shell::Zsh, include_str!("block.sh.golden")),
+            (Shell::Sh, include_str!("block.sh.golden")),
+            (Shell::Fish, include_str!("block.fish.golden")),
+        ] {
+            let block = Block::new(shell, notes);
+            assert_eq!(String::from_utf8_lossy(&block.render(LineEnd::Lf)), golden);
+            let found = find(golden.as_bytes());
+            assert_eq!(found[0].content, Some(Content::Intact(block)));
+        }
+    }
+
+    #[test]
+    fn what_was_done_for_it_is_read_back() {
+        for bits in 0..16_u8 {
+            let is = |bit: u8| bits & bit != 0;
+            let notes =
+                Notes { ended_line: is(1), gap: is(2), new_file: is(4), new_directories: if is(8) { 2 } else { 0 } };
+            let block = Block::new(Shell::Bash, notes);
+            for line_end in [LineEnd::Lf, LineEnd::CrLf] {
+                let found = find(&block.render(line_end));
+                assert_eq!(found[0].content, Some(Content::Intact(block.clone())), "{notes:?}");
+            }
+        }
+    }
+}

@@ -319,3 +319,51 @@ fn copy_attributes(from: &Path, to: &File) -> Result<(), (String, io::Error)> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_somebody_else_wrote_meanwhile_stays() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("rc");
+        type Meanwhile = fn(&Path) -> io::Result<()>;
+        let meanwhile: [(&str, Meanwhile); 5] = [
+            ("written", |path| fs::write(path, "theirs")),
+            ("replaced", |path| {
+                fs::write(path.with_extension("new"), "mine")
+                    .and_then(|()| fs::rename(path.with_extension("new"), path))
+            }),
+            ("removed", |path| fs::remove_file(path)),
+            ("made a directory", |path| fs::remove_file(path).and_then(|()| fs::create_dir(path))),
+            ("locked", |path| fs::set_permissions(path, Permissions::from_mode(0o400))),
+        ];
+        for (what, act) in meanwhile {
+            fs::write(&path, "mine").expect("written");
+            let seen = Seen::read(&path).expect("a file");
+            act(&path).expect(what);
+            let now = fs::read(&path).ok();
+            assert!(matches!(seen.replace(b"ours"), Err(FileProblem::Changed(_))), "{what}");
+            assert!(matches!(seen.remove(0), Err(FileProblem::Changed(_))), "{what}");
+            assert_eq!(fs::read(&path).ok(), now, "{what}");
+            assert!(fs::read_dir(directory.path()).expect("a directory").count() <= 1, "{what}: a draft is left");
+            let _ = fs::remove_file(&path).or_else(|_| fs::remove_dir(&path));
+        }
+        let seen = Seen::read(&path).expect("a place");
+        fs::write(&path, "theirs").expect("written");
+        assert!(matches!(seen.replace(b"ours"), Err(FileProblem::Changed(_))), "made meanwhile");
+        assert_eq!(fs::read(&path).expect("there"), b"theirs");
+    }
+
+    #[test]
+    fn nothing_is_left_of_a_failed_edit() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("a/b/rc");
+        let seen = Seen::read(&path).expect("a place");
+        assert_eq!(seen.missing_directories.len(), 2);
+        fs::write(directory.path().join("a"), "a file").expect("written");
+        assert!(seen.replace(b"ours").is_err());
+        assert_eq!(fs::read(directory.path().join("a")).expect("there"), b"a file");
+    }
+}
