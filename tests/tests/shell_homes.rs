@@ -85,6 +85,15 @@ fn the_last_block_takes_the_copies_with_it() {
 }
 
 #[test]
+fn a_file_that_somebody_removed_leaves_nothing_behind() {
+    let home = lived_in();
+    let _ = home.succeed(&["install", "--shell", "bash,zsh"]);
+    fs::remove_file(home.path(".bashrc")).unwrap();
+    let _ = home.succeed(&["uninstall"]);
+    assert!(!home.path(".local").exists());
+}
+
+#[test]
 fn what_the_installer_put_beside_the_copies_is_its_own() {
     let home = lived_in();
     home.write(&format!("{COPIES}/installed-sidecar"), "file x\n");

@@ -188,7 +188,8 @@ impl Copies {
                 _ => {}
             }
         }
-        let _ = fs::remove_dir(self.directory.join(BACKUPS));
+        // What is left there is of files that somebody removed, or took the block out of by hand.
+        let _ = fs::remove_dir_all(self.directory.join(BACKUPS));
         // `~/.local/share` is nobody's in particular: it goes if it is empty, like each above it, but never the home.
         let above = self.directory.ancestors().skip(1).take_while(|path| path.starts_with(home) && *path != home);
         for directory in [self.directory.as_path()].into_iter().chain(above) {
