@@ -197,6 +197,9 @@ fn root_is_not_led_to_files_of_others() {
     }
     is_left_alone("a link of alice's", &home, "alice/link", "belongs to user 0");
     survives("a file of alice's", &home, "alice/rc");
+    let mut with_her_home = home.command(fleetgate_tests::binaries::binary("fleetgate"));
+    let refused = with_her_home.args(["shell", "install"]).env("HOME", home.path("alice")).output().unwrap();
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("is the home of user 12345"), "{refused:?}");
     // A file that root makes there is hers.
     let _ = home.succeed(&["install", "--file", "alice/new"]);
     assert_eq!(std::os::unix::fs::MetadataExt::uid(&fs::metadata(home.path("alice/new")).unwrap()), 12345);

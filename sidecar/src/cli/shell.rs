@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use super::print;
 use crate::VERSION;
 use crate::shell::{
-    self, Action, Checked, CopyProblem, CopyState, Done, FileProblem, Home, Interpreter, NoPlace, Outcome, Place,
-    Shell, UnknownShell, Work,
+    self, Action, Checked, CopyProblem, CopyState, Done, Home, Interpreter, NoPlace, Outcome, Place, Shell,
+    UnknownShell, Work,
 };
 
 #[derive(Debug, Args)]
@@ -330,16 +330,12 @@ fn check(args: &CheckArgs) -> Result<(), ShellError> {
                 }
             }
             Err(problem) => {
-                print_problem(&problem);
+                eprintln!("{problem}");
                 result = Err(ShellError::Unreadable);
             }
         }
     }
     result
-}
-
-fn print_problem(problem: &FileProblem) {
-    eprintln!("{problem}");
 }
 
 fn check_text(checked: &Checked) -> String {

@@ -3,6 +3,7 @@
 use std::env;
 use std::ffi::OsString;
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::dialect::Shell;
@@ -32,6 +33,14 @@ pub enum NoPlace {
     /// Nobody's home.
     #[error("HOME is not set to a directory's absolute path; set it, or say --file FILE and XDG_DATA_HOME")]
     NoHome,
+    /// As with `sudo` that keeps `HOME`: what root puts there, its owner could not change.
+    #[error("{home} is the home of user {owner}, and this runs as root; run it as that user, without sudo")]
+    ForeignHome {
+        /// The home.
+        home: PathBuf,
+        /// Whose.
+        owner: u32,
+    },
     /// zsh reads another directory than the one that this process knows of.
     #[error("{0} mentions ZDOTDIR, which is not set here: run this from zsh, or say --shell zsh --file FILE")]
     Zdotdir(PathBuf),
@@ -67,9 +76,15 @@ impl Home {
     /// That of whoever runs this.
     ///
     /// # Errors
-    /// Without `HOME`.
+    /// Without `HOME`, and for root in somebody else's.
     pub fn of_this_process() -> Result<Self, NoPlace> {
-        Self::from_variables(|name| env::var_os(name))
+        let home = Self::from_variables(|name| env::var_os(name))?;
+        match fs::metadata(&home.directory).map(|metadata| metadata.uid()) {
+            Ok(owner) if owner != 0 && rustix::process::geteuid().is_root() => {
+                Err(NoPlace::ForeignHome { home: home.directory, owner })
+            }
+            _ => Ok(home),
+        }
     }
 
     fn from_variables(get: impl Fn(&str) -> Option<OsString>) -> Result<Self, NoPlace> {
