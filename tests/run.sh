@@ -9,7 +9,7 @@ say() {
 }
 
 # Each program with the Debian package that brings it.
-needed='cc:build-essential git:git curl:curl shellcheck:shellcheck shfmt:shfmt lsof:lsof zsh:zsh fish:fish
+needed='cc:build-essential git:git curl:curl shellcheck:shellcheck shfmt:shfmt lsof:lsof zsh:zsh fish:fish mksh:mksh ksh93:ksh patch:patch
 chromium:chromium dash:dash busybox:busybox nft:nftables ip:iproute2 python3:python3 node:nodejs npm:npm'
 
 missing_packages() {

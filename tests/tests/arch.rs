@@ -84,6 +84,24 @@ fn a_room_takes_only_from_its_left() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// Rooms of the sidecar that the others call and that call none of them.
+const SIDECARS_LEAVES: [&str; 1] = ["shell"];
+
+#[test]
+fn the_sidecars_leaves_know_no_other_room() {
+    let mut wrong = Vec::new();
+    for leaf in SIDECARS_LEAVES {
+        let sources = files(&workspace().join("sidecar/src").join(leaf), &["rs"]);
+        assert!(!sources.is_empty(), "{leaf} was not found");
+        for file in sources {
+            let source = fs::read_to_string(&file).unwrap_or_default();
+            let others = named_rooms(&source).into_iter().filter(|(_, named)| named != leaf);
+            wrong.extend(others.map(|(line, named)| format!("{}:{line}: {leaf} takes from {named}", file.display())));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
 #[test]
 fn the_reader_of_imports_sees_them() {
     let source = "use crate::front::Intake;\nuse crate::{auth::Caller, relay::Reply};\n// crate::admin\nlet x = crate::ledger::open();";

@@ -1,13 +1,13 @@
-//! The shell block in every shell that is installed: it parses, is silent, leaves nothing behind, and gives the launched
-//! program exactly what it needs. A shell that is not installed is skipped and named.
+//! The synced files in every shell that is installed: they parse, are silent, start nothing, leave nothing behind, and each launcher is
+//! `fleetgate run` with the right words. A shell that is not installed is skipped and named.
 #![allow(clippy::unwrap_used, reason = "a helper of a test fails by panicking")]
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use fleetgate_tests::binaries::workspace;
 use tempfile::TempDir;
 
 /// Program and options that keep the person's own files out.
@@ -21,21 +21,7 @@ const SHELLS: [&[&str]; 8] = [
     &["ksh93"],
     &["fish", "--no-config"],
 ];
-
-const LAUNCHERS: [&str; 6] =
-    ["claude-glm", "claude-kimi", "claude-minimax", "claude-qwen", "claude-fleet", "codex-fleet"];
-
-/// What the launched program saw.
-struct Seen {
-    environment: BTreeMap<String, String>,
-    arguments: Vec<String>,
-}
-
-impl Seen {
-    fn get(&self, name: &str) -> Option<&str> {
-        self.environment.get(name).map(String::as_str)
-    }
-}
+const PROGRAMS: [&str; 6] = ["claude", "codex", "gemini", "opencode", "aider", "qwen"];
 
 struct Shell {
     command: &'static [&'static str],
@@ -48,15 +34,26 @@ impl Shell {
         self.command[0] == "fish"
     }
 
+    /// Functions, and not aliases.
+    fn has_functions(&self) -> bool {
+        matches!(self.command, ["bash", "--noprofile", ..] | ["zsh" | "fish", ..])
+    }
+
     fn block(&self) -> PathBuf {
-        root().join(if self.is_fish() { "shell/fleetgate.fish" } else { "shell/fleetgate.sh" })
+        workspace().join(if self.is_fish() { "shell/fleetgate.fish" } else { "shell/fleetgate.sh" })
     }
 
     fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
 
-    /// A process of this shell with nothing in its environment but the fake programs and `environment`.
+    /// Writes the person's own modes.
+    fn own_modes(&self, text: &[u8]) {
+        fs::create_dir_all(self.path(".config/fleetgate")).unwrap();
+        fs::write(self.path(".config/fleetgate/modes.toml"), text).unwrap();
+    }
+
+    /// A process of this shell with nothing in its environment but the fake program and `environment`.
     fn process(&self, environment: &[(&str, &str)]) -> Command {
         let mut process = Command::new(&self.program);
         process.args(&self.command[1..]).env_clear();
@@ -65,7 +62,7 @@ impl Shell {
         process
     }
 
-    /// Runs `body` after the block was sourced twice, under `set -eu` where there is such a thing.
+    /// Runs `body` after the file was sourced twice, under `set -eu` where there is such a thing.
     fn run(&self, body: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Output {
         let strict = if self.is_fish() { "" } else { "set -eu\n" };
         let source = if self.is_fish() { "source" } else { "." };
@@ -76,19 +73,26 @@ impl Shell {
         self.process(environment).arg(script).args(arguments).output().unwrap()
     }
 
-    /// Runs one launcher and returns what its program saw.
-    fn launch(&self, launcher: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Seen {
+    /// Runs one launcher and returns what `fleetgate` was started with.
+    fn launch(&self, launcher: &str, arguments: &[&str]) -> Vec<String> {
         let all = if self.is_fish() { "$argv" } else { "\"$@\"" };
-        let output = self.run(&format!("{launcher} {all}"), arguments, environment);
-        self.assert_silent(&output, launcher);
-        self.seen()
+        self.assert_silent(&self.run(&format!("{launcher} {all}"), arguments, &[]), launcher);
+        fields(&self.path("arguments"))
     }
 
-    fn seen(&self) -> Seen {
-        let environment = fields(&self.path("environment"));
-        let environment = environment.iter().filter_map(|entry| entry.split_once('='));
-        let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-        Seen { environment, arguments: fields(&self.path("arguments")) }
+    /// The launchers that there are, of those that a test asks about.
+    fn knows(&self, launchers: &[&str]) -> Vec<String> {
+        let look = if self.is_fish() { "type -q" } else { "command -v" };
+        let body: String = launchers
+            .iter()
+            .map(|name| match self.is_fish() {
+                true => format!("{look} {name}; and echo {name}\n"),
+                false => format!("if {look} {name} >/dev/null; then echo {name}; fi\n"),
+            })
+            .collect();
+        let output = self.run(&(body + "true"), &[], &[]);
+        assert!(output.status.success() && output.stderr.is_empty(), "{:?}: {output:?}", self.command);
+        String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
     }
 
     fn assert_silent(&self, output: &Output, what: &str) {
@@ -96,10 +100,6 @@ impl Shell {
         let told = String::from_utf8_lossy(&told);
         assert!(output.status.success() && told.is_empty(), "{:?}, {what}: {} {told}", self.command, output.status);
     }
-}
-
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
 
 /// Where a program is, by the search path of the tests (a shell under test gets a shorter one).
@@ -113,32 +113,38 @@ fn installed(program: &str) -> Option<PathBuf> {
 }
 
 fn fields(path: &Path) -> Vec<String> {
-    let bytes = fs::read(path).unwrap();
-    let text = String::from_utf8(bytes).unwrap();
+    let text = String::from_utf8(fs::read(path).unwrap()).unwrap();
     text.split_terminator('\0').map(str::to_owned).collect()
 }
 
-/// Every installed shell, with a `claude` and a `codex` that only write down how they were started.
+/// Every installed shell, with a `fleetgate` that only writes down how it was started.
 fn shells() -> impl Iterator<Item = Shell> {
     SHELLS.into_iter().filter_map(|command| {
         let shell = Shell { command, program: installed(command[0])?, directory: tempfile::tempdir().unwrap() };
         fs::create_dir(shell.path("bin")).unwrap();
-        for program in ["claude", "codex"] {
-            let file = shell.path("bin").join(program);
-            let here = shell.directory.path().display();
-            let fake = format!(
-                "#!/bin/sh\nenv -0 >'{here}/environment'\n: >'{here}/arguments'\n\
-                 for argument; do printf '%s\\0' \"$argument\" >>'{here}/arguments'; done\nexit \"${{FAKE_STATUS:-0}}\"\n"
-            );
-            fs::write(&file, fake).unwrap();
-            fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
-        }
+        let here = shell.directory.path().display();
+        let fake = format!(
+            "#!/bin/sh\nenv -0 >'{here}/environment'\n: >'{here}/arguments'\n\
+             for argument; do printf '%s\\0' \"$argument\" >>'{here}/arguments'; done\nexit \"${{FAKE_STATUS:-0}}\"\n"
+        );
+        let file = shell.path("bin/fleetgate");
+        fs::write(&file, fake).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
         Some(shell)
     })
 }
 
+/// The modes of the shipped file, by their headings.
+fn shipped_modes() -> Vec<String> {
+    let text = fs::read_to_string(workspace().join("shell/modes.toml")).unwrap();
+    let headings = text.lines().filter_map(|line| line.strip_prefix("[mode.")?.strip_suffix(']'));
+    let modes: Vec<String> = headings.filter(|name| !name.contains('.')).map(str::to_owned).collect();
+    assert!(modes.len() > 3, "{text}");
+    modes
+}
+
 #[test]
-fn the_block_parses() {
+fn the_files_parse() {
     for shell in shells() {
         let output = shell.process(&[]).arg("-n").arg(shell.block()).output().unwrap();
         shell.assert_silent(&output, "-n");
@@ -146,184 +152,54 @@ fn the_block_parses() {
 }
 
 #[test]
-fn sourcing_it_twice_is_silent_and_names_every_launcher() {
+fn every_shipped_mode_has_a_launcher_for_every_program() {
+    let modes = shipped_modes();
+    let names = modes.iter().flat_map(|mode| PROGRAMS.map(|program| format!("{program}-{mode}")));
+    let mut names: Vec<String> = names.collect();
+    names.extend(["claude-fleet".to_owned(), "codex-fleet".to_owned()]);
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
     for shell in shells() {
-        let look = if shell.is_fish() { "type -q" } else { "command -v" };
-        let body: String = LAUNCHERS.map(|launcher| format!("{look} {launcher} >/dev/null || exit 9\n")).concat();
-        shell.assert_silent(&shell.run(&body, &[], &[]), "sourced twice");
+        assert_eq!(shell.knows(&names), names, "{:?}: are all modes of modes.toml in the synced files?", shell.command);
     }
 }
 
 #[test]
-fn a_mode_points_claude_at_the_sidecar_and_at_its_model() {
+fn the_synced_files_know_no_mode_that_is_not_shipped() {
+    let modes = shipped_modes().join(" ");
+    let posix = fs::read_to_string(workspace().join("shell/fleetgate.sh")).unwrap();
+    let fish = fs::read_to_string(workspace().join("shell/fleetgate.fish")).unwrap();
+    assert!(posix.contains(&format!("fleetgate_modes='{modes} '")), "the list in fleetgate.sh is not {modes}");
+    assert!(fish.contains(&format!("set -l modes {modes}\n")), "the list in fleetgate.fish is not {modes}");
+}
+
+#[test]
+fn a_launcher_is_fleetgate_run() {
     for shell in shells() {
-        for mode in ["glm", "kimi", "minimax", "qwen"] {
-            let seen = shell.launch(&format!("claude-{mode}"), &["-p", "hi"], &[]);
-            assert_eq!(seen.get("ANTHROPIC_BASE_URL"), Some("http://127.0.0.1:4000"));
-            assert_eq!(seen.get("ANTHROPIC_AUTH_TOKEN"), Some("fleetgate"));
-            assert_eq!(seen.get("ANTHROPIC_CUSTOM_HEADERS"), Some(&*format!("x-fleetgate-workload: claude-{mode}")));
-            assert_eq!(seen.get("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC"), Some("1"));
-            assert_eq!(seen.get("API_TIMEOUT_MS"), Some("3000000"));
-            assert_eq!(seen.get("CLAUDE_CODE_MAX_CONTEXT_TOKENS"), Some("200000"));
-            assert_eq!(seen.get("CLAUDE_CODE_SUBAGENT_MODEL"), Some(mode));
-            assert_eq!(seen.get("ANTHROPIC_MODEL"), Some(mode));
-            for slot in ["OPUS", "SONNET", "HAIKU", "FABLE"] {
-                assert_eq!(seen.get(&format!("ANTHROPIC_DEFAULT_{slot}_MODEL")), Some(mode), "{:?}", shell.command);
-            }
-            assert_eq!(seen.arguments, ["-p", "hi"]);
+        assert_eq!(shell.launch("claude-glm", &["-p", "hi"]), ["run", "--mode", "glm", "--", "claude", "-p", "hi"]);
+        for program in PROGRAMS {
+            let words = shell.launch(&format!("{program}-openrouter"), &[]);
+            assert_eq!(words, ["run", "--mode", "openrouter", "--", program], "{:?}", shell.command);
+            assert_eq!(shell.launch(&format!("{program}-fleet"), &["x"]), ["run", "--", program, "x"]);
         }
-    }
-}
-
-#[test]
-fn claude_fleet_leaves_the_choice_of_models_alone() {
-    for shell in shells() {
-        let seen = shell.launch("claude-fleet", &[], &[("ANTHROPIC_DEFAULT_OPUS_MODEL", "mine")]);
-        assert_eq!(seen.get("ANTHROPIC_CUSTOM_HEADERS"), Some("x-fleetgate-workload: claude-fleet"));
-        assert_eq!(seen.get("ANTHROPIC_DEFAULT_OPUS_MODEL"), Some("mine"));
-        assert_eq!(seen.get("ANTHROPIC_MODEL"), None);
-        assert_eq!(seen.get("API_TIMEOUT_MS"), None);
-        assert_eq!(seen.get("CLAUDE_CODE_MAX_CONTEXT_TOKENS"), None);
-        assert!(seen.arguments.is_empty());
-    }
-}
-
-#[test]
-fn codex_gets_a_provider_of_its_own() {
-    let provider = "model_providers.fleetgate={name=\"fleetgate\",base_url=\"http://127.0.0.1:4000/v1\",wire_api=\"responses\",\
-                    env_key=\"FLEETGATE_TOKEN\",http_headers={\"x-fleetgate-workload\"=\"codex-fleet\"}}";
-    for shell in shells() {
-        let seen = shell.launch("codex-fleet", &["exec", "-m", "gpt-5.4", "hi"], &[]);
-        assert_eq!(seen.arguments[..4], ["-c", "model_provider=fleetgate", "-c", provider]);
-        // What would leave from this machine's own address.
-        assert_eq!(seen.arguments[4..8], ["-c", "analytics.enabled=false", "-c", "features.plugins=false"]);
-        assert_eq!(seen.arguments[8..], ["exec", "-m", "gpt-5.4", "hi"]);
-        assert_eq!(seen.get("FLEETGATE_TOKEN"), Some("fleetgate"));
-        assert_eq!(seen.get("NO_PROXY"), Some("127.0.0.1,localhost,::1"));
-
-        let seen = shell.launch("codex-fleet", &["exec"], &[("FLEETGATE_MODEL_CODEX", "gpt-5.4")]);
-        assert_eq!(seen.arguments[8..], ["-c", "model=\"gpt-5.4\"", "exec"], "{:?}", shell.command);
     }
 }
 
 #[test]
 fn arguments_pass_unchanged() {
-    let arguments = ["two words", "", "it's \"quoted\"", "line\nbreak\n", "$HOME `id` \\ * ~", "-n", "--", "ümlaut"];
+    let arguments =
+        ["two words", "", "it's \"quoted\"", "line\nbreak\n", "$HOME `id` \\ * ~", "-n", "--", "--mode", "ümlaut"];
     for shell in shells() {
-        for launcher in LAUNCHERS {
-            let seen = shell.launch(launcher, &arguments, &[]);
-            assert!(
-                seen.arguments.ends_with(&arguments.map(str::to_owned)),
-                "{:?}: {:?}",
-                shell.command,
-                seen.arguments
-            );
+        for launcher in ["claude-kimi", "codex-fleet"] {
+            let seen = shell.launch(launcher, &arguments);
+            assert!(seen.ends_with(&arguments.map(str::to_owned)), "{:?}: {seen:?}", shell.command);
         }
-    }
-}
-
-#[test]
-fn credentials_of_the_caller_do_not_reach_claude() {
-    let foreign = ["ANTHROPIC_API_KEY", "CLAUDE_CODE_OAUTH_TOKEN", "CLAUDE_CODE_USE_BEDROCK", "CLAUDE_CODE_USE_VERTEX"];
-    for shell in shells() {
-        let seen = shell.launch("claude-glm", &[], &foreign.map(|name| (name, "sk-foreign")));
-        for name in foreign {
-            assert_eq!(seen.get(name), None, "{:?}: {name}", shell.command);
-        }
-        let seen = shell.launch("claude-fleet", &[], &[("ANTHROPIC_AUTH_TOKEN", "sk-foreign")]);
-        assert_eq!(seen.get("ANTHROPIC_AUTH_TOKEN"), Some("fleetgate"));
-    }
-}
-
-#[test]
-fn nothing_stays_behind_in_the_shell() {
-    let environment =
-        [("ANTHROPIC_API_KEY", "sk-mine"), ("no_proxy", "intranet"), ("ANTHROPIC_CUSTOM_HEADERS", "x-team: a")];
-    for shell in shells() {
-        let launches = LAUNCHERS.map(|launcher| format!("{launcher} x\n")).concat();
-        let variables = if shell.is_fish() { "set --names" } else { "set" };
-        let body = format!(
-            "env -0 >'{0}/before'\n{launches}env -0 >'{0}/after'\n{variables} >'{0}/variables'",
-            shell.directory.path().display()
-        );
-        shell.assert_silent(&shell.run(&body, &[], &environment), "all launchers");
-        // `_` holds the last command and belongs to the shell.
-        let exported = |name| {
-            let mut all = fields(&shell.path(name));
-            all.retain(|entry| !entry.starts_with("_="));
-            all.sort();
-            all
-        };
-        assert_eq!(exported("before"), exported("after"), "{:?}", shell.command);
-        let variables = fs::read_to_string(shell.path("variables")).unwrap();
-        // Indented lines are the bodies of functions, which bash's `set` lists too.
-        let left =
-            variables.lines().filter(|line| line.to_ascii_lowercase().starts_with("fleetgate_") && line.contains('='));
-        assert_eq!(left.collect::<Vec<_>>(), [""; 0], "{:?}", shell.command);
-    }
-}
-
-#[test]
-fn hosts_that_bypass_the_proxy_stay_and_loopback_joins_them() {
-    type Variables = [(&'static str, &'static str)];
-    let cases: [(&Variables, &str, &str); 5] = [
-        (&[], "127.0.0.1,localhost,::1", "127.0.0.1,localhost,::1"),
-        (&[("NO_PROXY", "corp")], "corp,127.0.0.1,localhost,::1", "corp,127.0.0.1,localhost,::1"),
-        (&[("no_proxy", "a,localhost")], "a,localhost,127.0.0.1,::1", "a,localhost,127.0.0.1,::1"),
-        (&[("NO_PROXY", "A"), ("no_proxy", "b")], "A,127.0.0.1,localhost,::1", "b,127.0.0.1,localhost,::1"),
-        (&[("NO_PROXY", "*")], "*", "*"),
-    ];
-    for shell in shells() {
-        for (environment, upper, lower) in cases {
-            for launcher in ["claude-glm", "codex-fleet"] {
-                let seen = shell.launch(launcher, &[], environment);
-                assert_eq!(seen.get("NO_PROXY"), Some(upper), "{:?} {environment:?}", shell.command);
-                assert_eq!(seen.get("no_proxy"), Some(lower), "{:?} {environment:?}", shell.command);
-            }
-        }
-    }
-}
-
-#[test]
-fn headers_of_the_caller_stay_and_an_outer_launcher_gives_way() {
-    let outer = "x-team: blue\nx-fleetgate-workload: claude-kimi\nx-other: a b";
-    for shell in shells() {
-        let seen = shell.launch("claude-qwen", &[], &[("ANTHROPIC_CUSTOM_HEADERS", outer)]);
-        let headers = seen.get("ANTHROPIC_CUSTOM_HEADERS");
-        assert_eq!(
-            headers,
-            Some("x-team: blue\nx-other: a b\nx-fleetgate-workload: claude-qwen"),
-            "{:?}",
-            shell.command
-        );
-    }
-}
-
-#[test]
-fn settings_override_the_defaults() {
-    let environment = [
-        ("FLEETGATE_URL", "http://localhost:4010/"),
-        ("FLEETGATE_MODEL_KIMI", "moonshot/kimi-k3"),
-        ("API_TIMEOUT_MS", "5"),
-        ("CLAUDE_CODE_MAX_CONTEXT_TOKENS", "256000"),
-        ("ANTHROPIC_SMALL_FAST_MODEL", "old"),
-    ];
-    for shell in shells() {
-        let seen = shell.launch("claude-kimi", &[], &environment);
-        assert_eq!(seen.get("ANTHROPIC_BASE_URL"), Some("http://localhost:4010"), "{:?}", shell.command);
-        assert_eq!(seen.get("ANTHROPIC_MODEL"), Some("moonshot/kimi-k3"));
-        assert_eq!(seen.get("API_TIMEOUT_MS"), Some("5"));
-        assert_eq!(seen.get("CLAUDE_CODE_MAX_CONTEXT_TOKENS"), Some("256000"));
-        assert_eq!(seen.get("ANTHROPIC_SMALL_FAST_MODEL"), None);
-        let seen = shell.launch("codex-fleet", &[], &environment);
-        assert!(seen.arguments[3].contains("base_url=\"http://localhost:4010/v1\""), "{:?}", seen.arguments);
     }
 }
 
 #[test]
 fn the_exit_status_is_that_of_the_program() {
     for shell in shells() {
-        for launcher in LAUNCHERS {
+        for launcher in ["qwen-qwen", "claude-fleet"] {
             let output = shell.run(launcher, &[], &[("FAKE_STATUS", "7")]);
             assert_eq!(output.status.code(), Some(7), "{:?} {launcher}", shell.command);
         }
@@ -331,14 +207,151 @@ fn the_exit_status_is_that_of_the_program() {
 }
 
 #[test]
-fn a_program_that_is_not_installed_is_named() {
+fn without_the_program_sourcing_is_silent_and_a_launcher_says_so_in_one_line() {
     for shell in shells() {
-        for program in ["claude", "codex"] {
-            fs::remove_file(shell.path("bin").join(program)).unwrap();
-            let output = shell.run(&format!("{program}-fleet"), &[], &[("PATH", "/usr/bin:/bin")]);
+        fs::remove_file(shell.path("bin/fleetgate")).unwrap();
+        // Nothing else is on this path either: sourcing needs no program at all.
+        let nothing = [("PATH", shell.path("bin").display().to_string())];
+        let environment = nothing.each_ref().map(|(name, value)| (*name, value.as_str()));
+        shell.assert_silent(&shell.run("", &[], &environment), "without programs");
+        for launcher in ["claude-glm", "codex-fleet"] {
+            let output = shell.run(&format!("{launcher} a b"), &[], &environment);
             assert_eq!(output.status.code(), Some(127), "{:?}", shell.command);
-            assert!(String::from_utf8_lossy(&output.stderr).contains(program), "{:?}: {output:?}", shell.command);
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert!(said.starts_with("fleetgate: ") && said.lines().count() == 1, "{:?}: {said}", shell.command);
+            assert!(output.stdout.is_empty());
         }
+    }
+}
+
+#[test]
+fn nothing_stays_behind_in_the_shell_and_nothing_is_exported() {
+    let environment = [("ANTHROPIC_API_KEY", "sk-mine"), ("no_proxy", "intranet")];
+    for shell in shells() {
+        let variables = if shell.is_fish() { "set --names" } else { "set" };
+        let here = shell.directory.path().display().to_string();
+        let before =
+            shell.process(&environment).arg("-c").arg(format!("env -0 >'{here}/before'; true")).output().unwrap();
+        shell.assert_silent(&before, "env");
+        let body = format!("claude-glm\n{variables} >'{here}/variables'\nenv -0 >'{here}/after'");
+        shell.assert_silent(&shell.run(&body, &[], &environment), "a launcher");
+        // These belong to the shell: the last command, and where it is.
+        let exported = |name| {
+            let mut all = fields(&shell.path(name));
+            all.retain(|entry| !["_=", "A__z=", "PWD="].iter().any(|own| entry.starts_with(own)));
+            all.sort();
+            all
+        };
+        for file in ["environment", "after"] {
+            assert_eq!(exported("before"), exported(file), "{:?}", shell.command);
+        }
+        let variables = fs::read_to_string(shell.path("variables")).unwrap();
+        // Indented lines are the bodies of functions, which bash's `set` lists too.
+        let left =
+            variables.lines().filter(|line| line.starts_with("fleetgate_") && (line.contains('=') || shell.is_fish()));
+        assert_eq!(left.collect::<Vec<_>>(), [""; 0], "{:?}", shell.command);
+    }
+}
+
+#[test]
+fn own_modes_add_and_hide_launchers() {
+    let forms = [
+        "[mode.deep-2]\nmodel = \"x\"\n\n[mode.kimi]\nenabled = false\n\n[mode.native]\nmodel = \"enabled = false\"\n[mode.last]",
+        "[mode.deep-2]\r\nmodel = \"x\"\r\n[mode.kimi]\r\n\tenabled=false # not here\r\n[mode.native.claude]\r\nenabled = false\r\n[mode.last]\r\n",
+        "# x\n[mode.deep-2] # y\nenabled = true\n[other]\nenabled = false\n[mode.kimi]\nmodel='m'\nenabled =false\n[mode.last]\n",
+    ];
+    let asked = ["claude-glm", "qwen-deep-2", "codex-kimi", "claude-native", "aider-last", "claude-fleet"];
+    for shell in shells() {
+        for form in forms {
+            shell.own_modes(form.as_bytes());
+            let known = shell.knows(&asked);
+            assert_eq!(
+                known,
+                ["claude-glm", "qwen-deep-2", "claude-native", "aider-last", "claude-fleet"],
+                "{:?} {form:?}",
+                shell.command
+            );
+        }
+        assert_eq!(shell.launch("qwen-deep-2", &["x"]), ["run", "--mode", "deep-2", "--", "qwen", "x"]);
+    }
+}
+
+#[test]
+fn the_persons_file_is_found_where_they_say() {
+    for shell in shells() {
+        fs::create_dir_all(shell.path("xdg/fleetgate")).unwrap();
+        fs::write(shell.path("xdg/fleetgate/modes.toml"), "[mode.xdg]\n").unwrap();
+        fs::write(shell.path("named file"), "[mode.named]\n").unwrap();
+        let xdg = shell.path("xdg").display().to_string();
+        let named = shell.path("named file").display().to_string();
+        for (environment, launcher) in [
+            (vec![("XDG_CONFIG_HOME", xdg.as_str())], "claude-xdg"),
+            (vec![("XDG_CONFIG_HOME", &xdg), ("FLEETGATE_MODES", &named)], "claude-named"),
+        ] {
+            shell.assert_silent(&shell.run(launcher, &[], &environment), launcher);
+            assert_eq!(fields(&shell.path("arguments"))[..2], ["run", "--mode"], "{:?}", shell.command);
+        }
+    }
+}
+
+#[test]
+fn no_name_is_ever_evaluated() {
+    let trap = |here: &Path| {
+        let touch = format!("touch {}/pwned", here.display());
+        let names = [
+            format!("$({touch})"),
+            format!("`{touch}`"),
+            format!("a;{touch};"),
+            format!("a() {{ :; }}; {touch}; b"),
+            format!("a={touch}"),
+            format!("a\"; {touch}; \""),
+            format!("a'; {touch}; '"),
+            format!("a\\\n{touch}"),
+            "a$IFS".to_owned(),
+            "*".to_owned(),
+            "../x".to_owned(),
+            "Großbuchstaben".to_owned(),
+            "-rf".to_owned(),
+            String::new(),
+        ];
+        names.map(|name| format!("[mode.{name}]\nenabled = false\n[mode.\"{name}\"]\n")).concat()
+    };
+    for shell in shells() {
+        let text = trap(shell.directory.path());
+        let broken: [&[u8]; 6] = [
+            text.as_bytes(),
+            b"[mode.\0x]\n[mode.y]\n",
+            b"\xff\xfe[mode.z]\n",
+            b"[mode.",
+            b"]\n[mode.]]\n=\n[",
+            &[b'['; 5000],
+        ];
+        for text in broken {
+            shell.own_modes(text);
+            shell.assert_silent(&shell.run("claude-glm", &[], &[("LC_ALL", "C.UTF-8")]), "hostile modes");
+            assert_eq!(
+                fields(&shell.path("arguments")),
+                ["run", "--mode", "glm", "--", "claude"],
+                "{:?}",
+                shell.command
+            );
+            assert!(!shell.path("pwned").exists(), "{:?}", shell.command);
+        }
+    }
+}
+
+#[test]
+fn a_file_of_modes_that_is_none_is_passed_over() {
+    for shell in shells() {
+        for place in ["/dev/zero", "/", "/nonexistent/x"] {
+            shell.assert_silent(&shell.run("claude-glm", &[], &[("FLEETGATE_MODES", place)]), place);
+        }
+        let pipe = shell.path("pipe");
+        assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        shell.assert_silent(
+            &shell.run("claude-glm", &[], &[("FLEETGATE_MODES", &pipe.display().to_string())]),
+            "a FIFO",
+        );
     }
 }
 
@@ -349,30 +362,85 @@ fn an_alias_of_the_same_name_gives_way() {
         let block = shell.block();
         let body = format!("{expand}alias claude-glm='echo old alias'\n. '{}'\nclaude-glm new", block.display());
         shell.assert_silent(&shell.run(&body, &[], &[]), "with an alias");
-        assert_eq!(shell.seen().arguments, ["new"], "{:?}", shell.command);
+        assert_eq!(fields(&shell.path("arguments")).last().unwrap(), "new", "{:?}", shell.command);
+    }
+}
+
+#[test]
+fn scripts_of_shells_that_allow_the_names_get_functions() {
+    for shell in shells().filter(Shell::has_functions) {
+        let show = if shell.is_fish() { "functions claude-glm" } else { "typeset -f claude-glm" };
+        let output = shell.run(show, &[], &[]);
+        assert!(output.status.success() && !output.stdout.is_empty(), "{:?}: {output:?}", shell.command);
     }
 }
 
 #[test]
 fn no_option_of_zsh_changes_a_launcher() {
-    let options = "setopt warn_create_global ksh_arrays sh_word_split glob_subst extended_glob err_return no_unset\nclaude-glm a b";
+    // `sourcetrace` is there to be seen; the others cannot be changed, or are not about reading code.
+    let script = r#"
+for option in ${(k)options}; do
+  case $option in
+    interactive|privileged|shinstdin|stdin|singlecommand|onecmd|restricted|exec|noexec|xtrace|verbose|monitor|zle|login|sourcetrace) continue ;;
+  esac
+  said=$(
+    if [[ $options[$option] = on ]]; then unsetopt $option; else setopt $option; fi
+    . $BLOCK
+    . $BLOCK
+    claude-glm "a b" 'c*' 2>&1
+  ) 2>&1
+  [[ -z $said ]] || print -r -- "$option: $said"
+  [[ "$(tr '\0' '|' <$HOME/arguments)" = 'run|--mode|glm|--|claude|a b|c*|' ]] || print -r -- "$option: other arguments"
+  : >$HOME/arguments
+done
+"#;
     for shell in shells().filter(|shell| shell.command[0] == "zsh") {
-        shell.assert_silent(&shell.run(options, &[], &[("NO_PROXY", "a b,*.corp")]), "odd options");
-        assert_eq!(shell.seen().get("NO_PROXY"), Some("a b,*.corp,127.0.0.1,localhost,::1"));
-        assert_eq!(shell.seen().arguments, ["a", "b"]);
+        fs::write(shell.path("options"), script).unwrap();
+        let block = shell.block().display().to_string();
+        let output = shell.process(&[("BLOCK", &block)]).arg(shell.path("options")).output().unwrap();
+        shell.assert_silent(&output, "every option");
+    }
+}
+
+/// Within a process namespace of its own the next process's number tells how many there were before it.
+#[test]
+fn sourcing_starts_no_process() {
+    for shell in shells() {
+        shell.own_modes(b"[mode.mine]\n[mode.kimi]\nenabled = false\n");
+        let source = if shell.is_fish() { "source" } else { "." };
+        // fish has a thread for command substitutions, also of builtins, and threads have numbers too.
+        fs::write(shell.path("empty"), if shell.is_fish() { "set -l one (string trim one)\n" } else { "" }).unwrap();
+        let numbers = [shell.path("empty"), shell.block()].map(|file| {
+            let script = shell.path("script");
+            fs::write(&script, format!("{source} '{}'\n/bin/sh -c 'echo $$'\ntrue\n", file.display())).unwrap();
+            let mut namespace = Command::new("unshare");
+            namespace.args(["--user", "--map-root-user", "--pid", "--fork", "--kill-child"]).arg(&shell.program);
+            namespace.args(&shell.command[1..]).arg(script).env("HOME", shell.directory.path());
+            namespace.output().ok().filter(|output| output.status.success()).map(|output| output.stdout)
+        });
+        let [empty, ours] = numbers;
+        if empty.is_none() {
+            eprintln!("skipped: no process namespaces here");
+            return;
+        }
+        assert_eq!(empty, ours, "{:?}", shell.command);
     }
 }
 
 #[test]
 fn the_linters_have_no_complaint() {
     let scripts = |directory: &str| {
-        let entries = fs::read_dir(root().join(directory)).into_iter().flatten();
+        let entries = fs::read_dir(workspace().join(directory)).into_iter().flatten();
         entries.map(|entry| entry.unwrap().path()).filter(|path| path.extension().is_some_and(|suffix| suffix == "sh"))
     };
     let scripts: Vec<PathBuf> = scripts("shell").chain(scripts("install")).collect();
-    let fish = [root().join("shell/fleetgate.fish")];
-    let linters: [(&[&str], &[PathBuf]); 3] = [
+    let fish = [workspace().join("shell/fleetgate.fish")];
+    let block = [workspace().join("sidecar/src/shell/block.sh.golden")];
+    let linters: [(&[&str], &[PathBuf]); 5] = [
         (&["shellcheck"], &scripts),
+        // The file that the block reads is not there.
+        (&["shellcheck", "-s", "sh", "-e", "SC1091"], &block),
+        (&["shfmt", "-ln", "posix", "-i", "2", "-ci", "-bn", "-d"], &block),
         (&["shfmt", "-i", "2", "-ci", "-bn", "-d"], &scripts),
         (&["fish_indent", "--check"], &fish),
     ];

@@ -9,6 +9,7 @@ mod keys;
 mod launchers;
 mod logs;
 mod reprice;
+mod shell;
 mod sidecar;
 mod spend;
 mod status;
@@ -28,6 +29,7 @@ use fleetgate_wire::workload::Workload;
 use tracing::level_filters::LevelFilter;
 
 use doctor::DoctorError;
+use shell::ShellError;
 
 use crate::admin::{Admin, AdminError};
 use crate::forward::{GatewayUrl, GatewayUrlError};
@@ -37,7 +39,7 @@ use crate::keystore::{Enrolment, HostsFileError, KeyReadError, NoKey, PlaceError
 use crate::places;
 use crate::settings::SettingsError;
 
-/// `fleetgate doctor` could not look at all, as with a wrong flag.
+/// `fleetgate doctor` or `fleetgate shell` could not look at all, as with a wrong flag.
 const EXIT_CANNOT_RUN: u8 = 2;
 /// Somebody else has the port: nothing that a restart could mend.
 const EXIT_PORT_TAKEN: u8 = 3;
@@ -68,6 +70,8 @@ enum Command {
     Status(status::StatusArgs),
     /// List launchers, and write their settings for programs that no shell starts
     Launchers(launchers::LaunchersArgs),
+    /// Keep the launchers' block in the files that your shells read
+    Shell(shell::ShellArgs),
     /// Make and list virtual keys, and invite machines
     Keys(keys::KeysArgs),
     /// Say where tunnels may lead
@@ -222,6 +226,9 @@ pub enum CliError {
     /// A launcher's settings.
     #[error(transparent)]
     Settings(#[from] SettingsError),
+    /// `fleetgate shell`.
+    #[error(transparent)]
+    Shell(#[from] ShellError),
     /// The runtime, signals, standard output.
     #[error(transparent)]
     System(#[from] io::Error),
@@ -234,6 +241,7 @@ impl CliError {
         match self {
             Self::Listen(ListenError::Taken { .. }) => ExitCode::from(EXIT_PORT_TAKEN),
             Self::Doctor(_) => ExitCode::from(EXIT_CANNOT_RUN),
+            Self::Shell(error) if error.is_trouble() => ExitCode::from(EXIT_CANNOT_RUN),
             _ => ExitCode::FAILURE,
         }
     }
@@ -244,18 +252,23 @@ impl CliError {
 /// # Errors
 /// When the command fails.
 pub fn run(cli: Cli) -> Result<(), CliError> {
-    start_log();
+    // What needs no network needs no runtime.
     let command = match cli.command {
-        // Reads and writes files, and waits for nobody.
-        Command::Launchers(args) => return launchers::run(args),
-        other => other,
+        Command::Shell(args) => return Ok(shell::run(&args)?),
+        Command::Launchers(args) => {
+            start_log();
+            return launchers::run(args);
+        }
+        command => command,
     };
+    start_log();
     // One thread carries thousands of streams, and an idle sidecar stays small.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let result = runtime.block_on(async {
         match command {
-            Command::Launchers(_) => Ok(()),
             Command::Sidecar(args) => sidecar::run(args).await,
+            // Done above.
+            Command::Shell(_) | Command::Launchers(_) => Ok(()),
             Command::Whoami(args) => whoami::run(args).await,
             Command::Wait(args) => wait::run(&args).await,
             Command::Enroll(args) => Box::pin(enroll::run(args)).await,
