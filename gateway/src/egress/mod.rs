@@ -11,9 +11,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use fleetgate_wire::address::{AddressClass, PublicAddr};
 use fleetgate_wire::authority::Authority;
-use fleetgate_wire::tunnel::{TunnelEnd, TunnelLimits, TunnelReport, relay_until};
+use fleetgate_wire::tunnel::{End, TunnelLimits, TunnelReport, relay_tcp};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use socket2::{SockRef, TcpKeepalive};
@@ -92,6 +93,7 @@ impl Dialer {
             idle: self.settings.idle,
             half_closed_idle: self.settings.half_closed_idle.min(self.settings.idle),
             life: self.settings.max_lifetime,
+            account: None,
         };
         let stop = self.stopping.subscribe();
         Ok(Opened { stream, address, decision, limits, stop, _place: place, _key_place: key_place })
@@ -183,17 +185,12 @@ impl Opened {
     pub async fn relay(mut self, client: OnUpgrade) -> Option<TunnelReport> {
         let upgraded = client.await.ok()?;
         let parts = upgraded.downcast::<TokioIo<TcpStream>>().ok()?;
-        let mut client = parts.io.into_inner();
+        let client = parts.io.into_inner();
         attend(&client);
         let stop = async { drop(self.stop.changed().await) };
-        let report = relay_until(&mut client, parts.read_buf, &mut self.stream, self.limits, stop).await;
-        if let TunnelEnd::Broken(_) = report.end {
-            // What was reset on one side is reset on the other: a clean end would say that all has come.
-            for side in [&client, &self.stream] {
-                let _one_of_them_is_gone = SockRef::from(side).set_linger(Some(Duration::ZERO));
-            }
-        }
-        Some(report)
+        let client = End { stream: client, early: parts.read_buf };
+        let destination = End { stream: self.stream, early: Bytes::new() };
+        Some(relay_tcp(client, destination, self.limits, stop).await)
     }
 }
 
