@@ -24,6 +24,9 @@ use crate::route::NoRoute;
 /// This gateway's version, on every answer.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
+/// Seconds. A place is free when a tunnel ends, which nobody foresees.
+const TUNNELS_RETRY_AFTER: &str = "1";
+
 /// LiteLLM's word for it; programs look for it.
 const BUDGET_EXCEEDED: &str = "budget_exceeded";
 
@@ -287,7 +290,8 @@ impl Refusal {
         let mut answer = json_answer(status, body.render(dialect));
         let headers = answer.headers_mut();
         set(headers, names::REASON, &kind);
-        if status.is_client_error() && !matches!(self, Self::Rate(_)) {
+        let is_passing = matches!(self, Self::Rate(_) | Self::Tunnel(TunnelRefused::TooManyOfKey { .. }));
+        if status.is_client_error() && !is_passing {
             // The same request would be refused again: Claude Code and the SDKs would try up to ten times.
             set(headers, names::SHOULD_RETRY, "false");
         }
@@ -301,6 +305,9 @@ impl Refusal {
             Self::Method { allowed, .. } => set(headers, header::ALLOW, allowed),
             Self::ProxyOnly(_) => set(headers, header::ALLOW, "CONNECT"),
             Self::Rate(limited) => limited.set_headers(headers),
+            Self::Tunnel(TunnelRefused::TooMany(_) | TunnelRefused::TooManyOfKey { .. }) => {
+                set(headers, header::RETRY_AFTER, TUNNELS_RETRY_AFTER);
+            }
             _ => {}
         }
         answer

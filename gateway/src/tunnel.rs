@@ -46,7 +46,7 @@ pub(crate) async fn serve(gateway: &Arc<Gateway>, intake: TunnelIntake, door: Do
     let permit = admit_tunnel(Arc::new(caller));
     let entry = entry(Arc::clone(permit.caller()), destination, user_agent, started_at);
     let slot = gateway.ledger.begin(&entry).await?;
-    let mut row = Row { slot: Some(slot), entry: Box::new(entry), reason: None, rule: None, address: None };
+    let mut row = Row { slot: Some(slot), entry: Box::new(entry), reason: None, rule: None };
     let opened = match parsed {
         Ok(authority) => gateway.dialer.open(&authority, permit.caller()).await,
         Err(refused) => Err(refused),
@@ -107,7 +107,6 @@ struct Row {
     /// What was decided and by which rule, for the log line.
     reason: Option<String>,
     rule: Option<String>,
-    address: Option<SocketAddr>,
 }
 
 impl Row {
@@ -121,7 +120,7 @@ impl Row {
 
     fn opened(&mut self, opened: &Opened, answer: &mut Answer) {
         self.entry.first_byte_at = Some(Timestamp::now());
-        self.address = Some(opened.address());
+        self.entry.address = Some(opened.address());
         let decision = opened.decision();
         self.rule.clone_from(&decision.rule);
         self.reason = Some(decision.reason.word().to_owned());
@@ -154,7 +153,7 @@ impl Row {
             workload = %entry.caller.workload,
             key = entry.caller.key.alias(),
             destination = entry.destination,
-            address = self.address.map(tracing::field::display),
+            address = entry.address.map(tracing::field::display),
             reason = self.reason,
             rule = self.rule,
             status = entry.status.word(),
@@ -206,5 +205,6 @@ fn entry(caller: Arc<Caller>, destination: String, user_agent: Option<String>, s
         upstream_id: None,
         destination: Some(destination),
         bytes: None,
+        address: None,
     }
 }

@@ -29,7 +29,7 @@ where
 {
     let mut sql = QueryBuilder::new("SELECT ");
     if by {
-        sql.push("host, coalesce(destination, ''), ");
+        sql.push("host, coalesce(destination, ''), max(address), count(DISTINCT address), ");
     }
     let bytes = ["bytes_up", "bytes_down"].map(|column| format!("CAST(coalesce(sum({column}), 0) AS BIGINT)"));
     let refused = "count(CASE WHEN status = 'refused' THEN 1 END)";
@@ -50,7 +50,8 @@ where
     i64: Type<R::Database> + Decode<'r, R::Database>,
     String: Type<R::Database> + Decode<'r, R::Database>,
 {
-    Ok(EgressGroup { host: row.try_get(0)?, destination: row.try_get(1)?, sums: read_sums(row, 2)? })
+    let (host, destination, address) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+    Ok(EgressGroup { host, destination, address, addresses: unsigned(row.try_get(3)?), sums: read_sums(row, 4)? })
 }
 
 /// Reads the sums that stand from this place on.
