@@ -24,7 +24,7 @@ use crate::admit::rate::{Funds, Rates};
 use crate::auth::{Directory, Keyring, Mesh};
 use crate::config::{Config, Finding, OnClientGone, Severity};
 use crate::egress::Dialer;
-use crate::front::{Answer, Arrival, Door, Intake, ListenError, Listener, TunnelIntake, serve};
+use crate::front::{Answer, Arrival, Door, Intake, ListenError, Listener, TunnelIntake, accept_socks, serve};
 use crate::gateway::Gateway;
 use crate::ledger::{Leasable, LeasedBudgets, LeasedRates, Ledger, LedgerError};
 use crate::limits::{LimitBook, levels, load_budgets, remember_bills};
@@ -43,6 +43,7 @@ pub(crate) struct Booted {
     gateway: Arc<Gateway>,
     listeners: Vec<Listener>,
     proxy_listeners: Vec<Listener>,
+    socks_listeners: Vec<Listener>,
     admin: axum::Router,
 }
 
@@ -96,6 +97,7 @@ pub(crate) async fn boot(config: Config, config_warnings: usize) -> Result<Boote
         addresses.iter().map(|address| Listener::bind(*address)).collect::<Result<Vec<_>, _>>()
     };
     let (listeners, proxy_listeners) = (bind(&config.listen)?, bind(&config.forward_proxy.listen)?);
+    let socks_listeners = bind(&config.forward_proxy.socks5_listen)?;
     let ledger = Ledger::open(&config.database, &config.state_directory, config.durability).await?;
     let keyring = Arc::new(Keyring::new(
         config.master_key.as_ref(),
@@ -109,7 +111,7 @@ pub(crate) async fn boot(config: Config, config_warnings: usize) -> Result<Boote
     let client = Client::new()?;
     let tracer = Tracer::start(config.otel.as_ref(), Collector(client.clone()));
     tracer.count_in(&metrics);
-    let listening = listeners.iter().chain(&proxy_listeners).map(Listener::address).collect();
+    let listening = listeners.iter().chain(&proxy_listeners).chain(&socks_listeners).map(Listener::address).collect();
     let dialer = Arc::new(Dialer::new(config.egress.clone(), listening));
     let pricer = Pricer::new(catalogue_at_start(&config.catalogue)?).with_adjustments(config.price_adjustments.clone());
     let pricer = Arc::new(pricer);
@@ -179,7 +181,7 @@ pub(crate) async fn boot(config: Config, config_warnings: usize) -> Result<Boote
         dialer,
         config,
     });
-    Ok(Booted { gateway, listeners, proxy_listeners, admin })
+    Ok(Booted { gateway, listeners, proxy_listeners, socks_listeners, admin })
 }
 
 /// Has the ledger's state in the metrics.
@@ -209,17 +211,24 @@ impl Post for Collector {
 }
 
 impl Booted {
-    /// Where it listens, with the real ports: the API's addresses, then the forward proxy's.
+    /// Where it listens, with the real ports: the API's addresses, then the forward proxy's, then those for SOCKS5.
     pub(crate) fn addresses(&self) -> impl Iterator<Item = SocketAddr> + '_ {
-        self.listeners.iter().chain(&self.proxy_listeners).map(Listener::address)
+        self.listeners.iter().chain(&self.proxy_listeners).chain(&self.socks_listeners).map(Listener::address)
     }
 
     /// Serves until `stop` resolves, finishes what is under way, and writes the last rows.
     pub(crate) async fn run(self, stop: impl Future<Output = ()>) {
-        let Self { gateway, listeners, proxy_listeners, admin } = self;
+        let Self { gateway, listeners, proxy_listeners, socks_listeners, admin } = self;
         let (handler, proxy_handler) = (Arc::clone(&gateway), Arc::clone(&gateway));
         let handle = move |request, peer| answer(Arc::clone(&handler), admin.clone(), request, peer);
         let forward = move |request, peer| forward(Arc::clone(&proxy_handler), request, peer);
+        let socks_handler = Arc::clone(&gateway);
+        let socks = move |stream, peer| {
+            let gateway = Arc::clone(&socks_handler);
+            // From now on: whoever stops the gateway waits for its row.
+            let held = gateway.dialer.hold();
+            tokio::spawn(async move { tunnel::serve_socks(&gateway, stream, peer, &held).await });
+        };
         let (tell, told) = watch::channel(());
         let stop_both = async {
             stop.await;
@@ -230,7 +239,8 @@ impl Booted {
         tokio::join!(
             stop_both,
             serve(listeners, handle, stopped(told.clone())),
-            serve(proxy_listeners, forward, stopped(told)),
+            serve(proxy_listeners, forward, stopped(told.clone())),
+            accept_socks(socks_listeners, socks, stopped(told)),
         );
         gateway.dialer.stop().await;
         gateway.ledger.close().await;

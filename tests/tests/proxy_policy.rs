@@ -4,7 +4,7 @@
 
 use fleetgate_tests::client::Tunnel;
 use fleetgate_tests::wait::soon;
-use fleetgate_tests::{Gateway, MASTER_KEY, eventually};
+use fleetgate_tests::{Gateway, MASTER_KEY, Postgres, eventually};
 use fleetgate_wire::row::Row;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

@@ -6,6 +6,7 @@ mod identity;
 mod journal;
 mod prices;
 mod request;
+mod socks;
 mod stream;
 
 /// Something that reads what strangers send.
@@ -20,7 +21,7 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 14] = [
+pub const TARGETS: [Target; 15] = [
     Target { name: "sse", read: stream::split, seeds: stream::seeds },
     Target { name: "meter", read: stream::meter, seeds: stream::seeds },
     Target { name: "ask", read: request::ask, seeds: request::seeds },
@@ -34,6 +35,7 @@ pub const TARGETS: [Target; 14] = [
     Target { name: "dns_reply", read: doctor::reply, seeds: doctor::replies },
     Target { name: "first_bytes", read: doctor::protocol, seeds: doctor::answers },
     Target { name: "segment", read: doctor::segment, seeds: doctor::packets },
+    Target { name: "socks", read: socks::read, seeds: socks::seeds },
     Target { name: "prices", read: prices::read, seeds: prices::seeds },
 ];
 

@@ -11,7 +11,6 @@ use super::{Environment, Origin, Overrides};
 
 const PORT: u16 = 4000;
 /// tinyproxy's.
-const PROXY_PORT: u16 = 8888;
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// Reads the listen addresses. Wildcards and public addresses are refused unless the operator says that he means it.
@@ -43,7 +42,8 @@ pub(super) fn read(
 pub(super) fn read_proxy(
     overrides: &Overrides,
     own: &Section<'_>,
-    given: &Node,
+    (path, given): (&str, &Node),
+    port: u16,
     environment: &Environment,
     report: &mut Report,
 ) -> Vec<SocketAddr> {
@@ -51,15 +51,15 @@ pub(super) fn read_proxy(
     let permitted = permission(overrides, own, environment, &mut Report::default()).is_some_and(|given| given.value);
     let texts = given.texts();
     if texts.is_empty() {
-        report.error(given.place.origin(), "fleetgate.forward_proxy.listen must be ADDRESS:PORT or a list of them");
+        report.error(given.place.origin(), format!("{path} must be ADDRESS:PORT or a list of them"));
     }
     let texts = texts.into_iter().map(|(text, place)| (text, place.origin()));
     let mut listen = Vec::new();
-    for Given { value, origin } in parse_all(texts, PROXY_PORT, report) {
+    for Given { value, origin } in parse_all(texts, port, report) {
         if !permitted {
             refuse_public(value, &origin, report);
         }
-        report.setting("fleetgate.forward_proxy.listen", value.to_string(), origin);
+        report.setting(path, value.to_string(), origin);
         listen.push(value);
     }
     listen

@@ -2,6 +2,7 @@
 
 mod body;
 mod listen;
+mod socks;
 
 use std::net::SocketAddr;
 
@@ -12,6 +13,7 @@ use jiff::Timestamp;
 
 pub use body::{BodyError, discard, read};
 pub use listen::{Answer, AnswerBody, ListenError, Listener, serve};
+pub use socks::{SocksClient, SocksError, SocksReply, accept_socks, read_methods, read_password, read_request};
 
 /// On which port a request came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,6 +1,7 @@
 //! What went through tunnels, by host and destination: summed by the database, the same statement for every one.
 
 use fleetgate_wire::egress::{EgressGroup, EgressSums};
+use jiff::Timestamp;
 use sqlx::{ColumnIndex, Database, Decode, Encode, QueryBuilder, Row, Type};
 
 use super::spend::{MOST_GROUPS, Span};
@@ -20,6 +21,44 @@ impl Ledger {
         groups.truncate(MOST_GROUPS);
         Ok((groups, total, left_off))
     }
+}
+
+/// Whose tunnels.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum TunnelsOf {
+    /// A key's, by the hash in rows.
+    Key(String),
+    /// A host's.
+    Host(String),
+}
+
+impl Ledger {
+    /// Bytes both ways of the tunnels that began at a moment or later.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn tunnel_bytes(&self, of: &TunnelsOf, since: Timestamp) -> Result<u64, LedgerError> {
+        self.catch_up().await;
+        let bytes = self.store.tunnel_bytes(of, since).await.map_err(|error| self.unavailable(&error))?;
+        Ok(unsigned(bytes))
+    }
+}
+
+/// The statement for that.
+pub(super) fn sum_of<D: Database>(of: &TunnelsOf, since: Timestamp) -> QueryBuilder<D>
+where
+    i64: Type<D> + for<'q> Encode<'q, D>,
+    String: Type<D> + for<'q> Encode<'q, D>,
+{
+    let bytes = "CAST(coalesce(sum(coalesce(bytes_up, 0) + coalesce(bytes_down, 0)), 0) AS BIGINT)";
+    let mut sql = QueryBuilder::new(format!("SELECT {bytes} FROM entry WHERE kind = 'tunnel' AND started_at >= "));
+    sql.push_bind(since.as_microsecond());
+    let (column, id) = match of {
+        TunnelsOf::Key(hash) => ("key_hash", hash),
+        TunnelsOf::Host(host) => ("host", host),
+    };
+    sql.push(format!(" AND {column} = ")).push_bind(id.clone());
+    sql
 }
 
 /// The statement: with `by` each group, without it all of them in one.

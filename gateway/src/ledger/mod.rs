@@ -44,6 +44,7 @@ use crate::config::{Database, Durability, PostgresUrl};
 use crate::price::Cost;
 
 pub use dimension::{Dimension, DimensionError};
+pub use egress::TunnelsOf;
 pub use entities::Totals;
 pub use entry::{Entry, Kind, Status};
 pub use invitations::{Invitation, InvitationState, Redemption};

@@ -14,12 +14,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::time::Instant;
 
 use clock::ActivityClock;
 pub use tcp::{End, relay_tcp};
 
 /// One read's worth. TLS records are at most 16 KiB.
 const BUFFER_SIZE: usize = 16 * 1024;
+/// A tunnel that waits for its account says so often enough not to count as silent.
+const HELD_UP: Duration = Duration::from_secs(1);
 
 /// What a tunnel may do.
 #[derive(Debug, Clone)]
@@ -186,9 +189,12 @@ impl Way<'_> {
         match self.account.map_or(Charge::Go, |account| account.charge(bytes as u64)) {
             Charge::Go => Ok(()),
             Charge::Wait(time) => {
-                tokio::time::sleep(time).await;
-                // It was held up, not silent.
-                self.clock.touch();
+                let until = Instant::now() + time;
+                while Instant::now() < until {
+                    tokio::time::sleep_until(until.min(Instant::now() + HELD_UP)).await;
+                    // It is held up, not silent.
+                    self.clock.touch();
+                }
                 Ok(())
             }
             Charge::Stop => Err(Ended::Spent),
@@ -250,7 +256,6 @@ async fn write_counted(to: &mut (impl AsyncWrite + Unpin), mut bytes: &[u8], way
 #[cfg(test)]
 mod tests {
     use tokio::io::{DuplexStream, duplex};
-    use tokio::time::Instant;
 
     use super::*;
 
