@@ -60,6 +60,7 @@ async fn a_gigabyte_has_a_price_that_rows_sums_and_budgets_hold() {
         info["info"]["spend"].as_f64().filter(|spend| *spend > 0.0)
     });
     assert!((spent.await - 0.0015).abs() < 1e-9);
+    assert_eq!(gw.admin_get("/api/egress/spend").await["total"]["cost_nanousd"], 1_500_000);
     let refused = open(&gw, port, &key).await;
     assert_eq!((refused.status(), refused.header("x-fleetgate-reason")), (402, "budget_exceeded"), "{}", refused.head);
 }

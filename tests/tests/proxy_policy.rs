@@ -206,10 +206,13 @@ async fn summed(port: u16, gw: Gateway) {
     }
     ended(&gw, 8).await;
     let spend = gw.admin_get("/api/egress/spend").await;
-    assert_eq!(spend["total"], json!({"tunnels": 4, "refused": 4, "bytes_up": 70_018, "bytes_down": 0}));
+    assert_eq!(
+        spend["total"],
+        json!({"tunnels": 4, "refused": 4, "bytes_up": 70_018, "bytes_down": 0, "cost_nanousd": 0})
+    );
     let mac = json!({
         "host": "mac", "destination": name, "address": literal, "addresses": 1, "tunnels": 2, "refused": 0, "bytes_up": 70_005,
-        "bytes_down": 0,
+        "bytes_down": 0, "cost_nanousd": 0,
     });
     assert_eq!(spend["groups"][0], mac);
     assert_eq!(spend["groups"].as_array().map(Vec::len), Some(5), "{spend}");
@@ -221,7 +224,7 @@ async fn summed(port: u16, gw: Gateway) {
     assert_eq!(later["total"]["tunnels"], 0);
     let shown = gw.fleetgate(&["spend", "--egress"]).await;
     let line = shown.stdout.lines().nth(1).unwrap_or_default().split_whitespace().collect::<Vec<_>>().join(" ");
-    assert_eq!(line, format!("mac {name} {literal} 2 0 70005 0"), "{}", shown.said());
+    assert_eq!(line, format!("mac {name} {literal} 2 0 70005 0 $0.00"), "{}", shown.said());
     let json = gw.fleetgate(&["spend", "--egress", "--json"]).await;
     assert_eq!(serde_json::from_str::<Value>(json.stdout.lines().next().unwrap_or_default()).ok(), Some(mac));
 }

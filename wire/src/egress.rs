@@ -69,4 +69,6 @@ pub struct EgressSums {
     pub bytes_up: u64,
     /// Bytes from it.
     pub bytes_down: u64,
+    /// What the bytes cost, in nano-dollars.
+    pub cost_nanousd: i64,
 }

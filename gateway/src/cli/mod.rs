@@ -1,6 +1,7 @@
 //! The command line: one file a subcommand.
 
 pub mod config;
+mod import;
 mod migrate;
 mod serve;
 
@@ -36,9 +37,22 @@ enum Command {
         #[arg(long, value_name = "URL")]
         to: String,
     },
+    /// Turn another program's settings into ours: YAML on standard output, what became of each line on standard error.
+    #[command(subcommand)]
+    Import(ImportCommand),
     /// Look at the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
+}
+
+#[derive(Debug, Subcommand)]
+enum ImportCommand {
+    /// tinyproxy's, with the filter that they name.
+    Tinyproxy {
+        /// Its file
+        #[arg(value_name = "FILE", default_value = "/etc/tinyproxy/tinyproxy.conf")]
+        file: PathBuf,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -119,6 +133,10 @@ pub fn run() -> anyhow::Result<ExitCode> {
         }
         Command::Migrate { from, to } => {
             migrate::run(&from, &to, &mut out, &mut std::io::stderr().lock())?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Import(ImportCommand::Tinyproxy { file }) => {
+            import::tinyproxy(&file, &mut out, &mut std::io::stderr().lock())?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Config(ConfigCommand::Check { strict, source }) => {

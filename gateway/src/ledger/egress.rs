@@ -70,9 +70,10 @@ where
     if by {
         sql.push("host, coalesce(destination, ''), max(address), count(DISTINCT address), ");
     }
+    let cost = "CAST(coalesce(sum(cost_nanousd), 0) AS BIGINT)";
     let bytes = ["bytes_up", "bytes_down"].map(|column| format!("CAST(coalesce(sum({column}), 0) AS BIGINT)"));
     let refused = "count(CASE WHEN status = 'refused' THEN 1 END)";
-    sql.push(format!("{}, {}, count(*), {refused}", bytes[0], bytes[1]));
+    sql.push(format!("{}, {}, count(*), {refused}, {cost}", bytes[0], bytes[1]));
     sql.push(" FROM entry WHERE kind = 'tunnel'");
     push_span(&mut sql, span);
     if by {
@@ -101,5 +102,6 @@ where
 {
     let count = |place: usize| Ok::<_, sqlx::Error>(unsigned(row.try_get(from + place)?));
     let refused = count(3)?;
-    Ok(EgressSums { bytes_up: count(0)?, bytes_down: count(1)?, tunnels: count(2)?.saturating_sub(refused), refused })
+    let (bytes_up, bytes_down, cost_nanousd) = (count(0)?, count(1)?, row.try_get(from + 4)?);
+    Ok(EgressSums { bytes_up, bytes_down, tunnels: count(2)?.saturating_sub(refused), refused, cost_nanousd })
 }

@@ -180,9 +180,12 @@ fn list_stragglers(hosts: &[Straggler]) -> String {
 }
 
 fn list_egress(egress: &Egress) -> String {
-    let mut table = Table::new(["host", "destination", "address", "tunnels", "refused", "bytes up", "bytes down"]);
-    let figures =
-        |sums: &EgressSums| [sums.tunnels, sums.refused, sums.bytes_up, sums.bytes_down].map(|n| n.to_string());
+    let mut table =
+        Table::new(["host", "destination", "address", "tunnels", "refused", "bytes up", "bytes down", "cost"]);
+    let figures = |sums: &EgressSums| {
+        let counts = [sums.tunnels, sums.refused, sums.bytes_up, sums.bytes_down].map(|n| n.to_string());
+        counts.into_iter().chain([NanoDollars(sums.cost_nanousd).to_string()])
+    };
     for group in &egress.groups {
         let address = match (&group.address, group.addresses) {
             (Some(address), 1) => address.clone(),

@@ -60,11 +60,7 @@ struct Settings {
 }
 
 /// The settings as YAML, and what became of each line.
-pub(super) fn import(
-    text: &str,
-    name: &str,
-    read_filter: impl Fn(&Path) -> Result<String, String>,
-) -> (String, Notes) {
+pub(super) fn import(text: &str, name: &str, read_filter: impl Fn(&Path) -> Result<String, String>) -> (String, Notes) {
     let (mut settings, mut notes) = (Settings::default(), Notes::default());
     for (number, line) in text.lines().enumerate() {
         let line = line.trim();
@@ -75,10 +71,17 @@ pub(super) fn import(
         let place = format!("{name}:{}", number + 1);
         settings.take(&place, directive, unquote(value.trim()), &mut notes);
     }
+    // Without a filter tinyproxy refuses nobody.
+    settings.default_deny &= settings.filter.is_some();
     let mut patterns = Vec::new();
     if let Some((place, path)) = settings.filter.take() {
         if settings.filter_urls {
-            notes.add(&place, "Filter", Fate::Dropped, "with FilterURLs it speaks of addresses inside tunnels, which nobody sees");
+            notes.add(
+                &place,
+                "Filter",
+                Fate::Dropped,
+                "with FilterURLs it speaks of addresses inside tunnels, which nobody sees",
+            );
         } else {
             match read_filter(Path::new(&path)) {
                 Ok(filter) => patterns = settings.patterns(&path, &filter, &mut notes),
@@ -135,9 +138,14 @@ impl Settings {
                     self.trust.push(value.to_owned());
                     note(Fate::Taken, "in trust: no key is asked for from there");
                 }
-                Err(_) => note(Fate::Dropped, "machines are known by address, key or mesh, not by names that DNS gives back"),
+                Err(_) => {
+                    note(Fate::Dropped, "machines are known by address, key or mesh, not by names that DNS gives back")
+                }
             },
-            "deny" => note(Fate::Dropped, "who is in no trusted network shows a key; see that no Allow holds more than it should"),
+            "deny" => note(
+                Fate::Dropped,
+                "who is in no trusted network shows a key; see that no Allow holds more than it should",
+            ),
             "basicauth" => note(Fate::Changed, "give each user a virtual key; it is the password, the name is free"),
             "connectport" => match value.parse::<u16>() {
                 Ok(0) => {
