@@ -139,7 +139,7 @@ impl Settings {
                     note(Fate::Taken, "in trust: no key is asked for from there");
                 }
                 Err(_) => {
-                    note(Fate::Dropped, "machines are known by address, key or mesh, not by names that DNS gives back")
+                    note(Fate::Dropped, "machines are known by address, key or mesh, not by names that DNS gives back");
                 }
             },
             "deny" => note(
