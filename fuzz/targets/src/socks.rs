@@ -24,7 +24,9 @@ pub(crate) fn read(bytes: &[u8]) {
     }
 }
 
-fn in_pieces<T: PartialEq + Debug>(bytes: &[u8], read: fn(&[u8]) -> Result<Option<(T, usize)>, SocksError>) {
+type Read<T> = fn(&[u8]) -> Result<Option<(T, usize)>, SocksError>;
+
+fn in_pieces<T: PartialEq + Debug>(bytes: &[u8], read: Read<T>) {
     let whole = read(bytes);
     for end in 0..bytes.len().min(600) {
         match read(&bytes[..end]) {
