@@ -98,6 +98,7 @@ impl Attempt {
             upstream_id: None,
             destination: None,
             bytes: None,
+            address: None,
         };
         let slot = gateway.ledger.begin(&entry).await?;
         let witness = Witness::begin(gateway, &entry, head, &outgoing.request, ask.stream);

@@ -25,7 +25,8 @@ use crate::auth::{Directory, Keyring, Mesh};
 use crate::config::{Config, Finding, OnClientGone, Severity};
 use crate::egress::Dialer;
 use crate::front::{
-    Answer, Arrival, Door, Intake, ListenError, Listener, MeshListenError, MeshListeners, TunnelIntake, Workers, serve,
+    Answer, Arrival, Door, Intake, ListenError, Listener, MeshListenError, MeshListeners, TunnelIntake, Workers,
+    accept_socks, serve,
 };
 use crate::gateway::Gateway;
 use crate::ledger::{Leasable, LeasedBudgets, LeasedRates, Ledger, LedgerError};
@@ -46,6 +47,7 @@ pub(crate) struct Booted {
     gateway: Gateway,
     listeners: Vec<Listener>,
     proxy_listeners: Vec<Listener>,
+    socks_listeners: Vec<Listener>,
     mesh: Option<MeshListeners>,
     admin: axum::Router,
     workers: Workers,
@@ -120,6 +122,7 @@ pub(crate) async fn boot(config: Config, config_warnings: usize, notifier: &Noti
         addresses.iter().map(|address| Listener::bind(*address)).collect::<Result<Vec<_>, _>>()
     };
     let (listeners, proxy_listeners) = (bind(&config.listen)?, bind(&config.forward_proxy.listen)?);
+    let socks_listeners = bind(&config.forward_proxy.socks5_listen)?;
     let ledger = Ledger::open(&config.database, &config.state_directory, config.durability).await?;
     let keyring = Arc::new(Keyring::new(
         config.master_key.as_ref(),
@@ -136,8 +139,8 @@ pub(crate) async fn boot(config: Config, config_warnings: usize, notifier: &Noti
     let tracer = Arc::new(Tracer::start(config.otel.as_ref(), Collector(client.clone())));
     tracer.count_in(&metrics);
     let in_mesh: Vec<SocketAddr> = mesh.iter().flat_map(MeshListeners::addresses).collect();
-    let listening = listeners.iter().chain(&proxy_listeners).map(Listener::address).chain(in_mesh.iter().copied());
-    let listening = listening.collect();
+    let listening = listeners.iter().chain(&proxy_listeners).chain(&socks_listeners).map(Listener::address);
+    let listening = listening.chain(in_mesh.iter().copied()).collect();
     let dialer = Arc::new(Dialer::new(config.egress.clone(), listening));
     let pricer = Pricer::new(catalogue_at_start(&config.catalogue)?).with_adjustments(config.price_adjustments.clone());
     let pricer = Arc::new(pricer);
@@ -210,7 +213,7 @@ pub(crate) async fn boot(config: Config, config_warnings: usize, notifier: &Noti
         dialer,
         config: Arc::new(config),
     };
-    Ok(Booted { gateway, listeners, proxy_listeners, mesh, admin, workers })
+    Ok(Booted { gateway, listeners, proxy_listeners, socks_listeners, mesh, admin, workers })
 }
 
 /// Has the ledger's state in the metrics.
@@ -240,15 +243,17 @@ impl Post for Collector {
 }
 
 impl Booted {
-    /// Where it listens, with the real ports: the API's addresses, then the forward proxy's, then those in the mesh.
+    /// Where it listens, with the real ports: the API's addresses, then the forward proxy's, those for SOCKS5, and those in the
+    /// mesh.
     pub(crate) fn addresses(&self) -> impl Iterator<Item = SocketAddr> + '_ {
-        let own = self.listeners.iter().chain(&self.proxy_listeners).map(Listener::address);
+        let own =
+            self.listeners.iter().chain(&self.proxy_listeners).chain(&self.socks_listeners).map(Listener::address);
         own.chain(self.mesh.iter().flat_map(MeshListeners::addresses))
     }
 
     /// Serves until `stop` resolves, finishes what is under way, and writes the last rows.
     pub(crate) async fn run(self, stop: impl Future<Output = ()>) {
-        let Self { gateway, listeners, proxy_listeners, mesh, admin, workers } = self;
+        let Self { gateway, listeners, proxy_listeners, socks_listeners, mesh, admin, workers } = self;
         let workers = Arc::new(workers);
         let apart = || Arc::new(Gateway { client: gateway.client.apart(), ..gateway.clone() });
         let gateways: Vec<Arc<Gateway>> = (0..workers.count()).map(|_| apart()).collect();
@@ -259,6 +264,13 @@ impl Booted {
         let proxy =
             gateways.iter().cloned().map(|gateway| move |request, peer| forward(Arc::clone(&gateway), request, peer));
         let (api, proxy): (Arc<[_]>, Arc<[_]>) = (api.collect(), proxy.collect());
+        let socks_handler = Arc::new(gateway.clone());
+        let socks = move |stream, peer| {
+            let gateway = Arc::clone(&socks_handler);
+            // From now on: whoever stops the gateway waits for its row.
+            let held = gateway.dialer.hold();
+            tokio::spawn(async move { tunnel::serve_socks(&gateway, stream, peer, &held).await });
+        };
         let (tell, told) = watch::channel(());
         let stop_both = async {
             stop.await;
@@ -278,7 +290,8 @@ impl Booted {
             stop_both,
             in_mesh,
             serve(listeners, Arc::clone(&workers), Arc::clone(&api), stopped(told.clone())),
-            serve(proxy_listeners, Arc::clone(&workers), proxy, stopped(told)),
+            serve(proxy_listeners, Arc::clone(&workers), proxy, stopped(told.clone())),
+            accept_socks(socks_listeners, socks, stopped(told)),
         );
         gateway.dialer.stop().await;
         // An answer that is read to its end for a client who left is dropped here, and so writes its row.

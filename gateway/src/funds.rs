@@ -75,6 +75,25 @@ pub(crate) async fn set_aside(
     Ok(Funds { output_limit: worst.output_limit(hold.amount()), at: hold.at(), hold: Some(hold) })
 }
 
+/// Sees that a tunnel's budgets have money at all; what it costs is known at its end. `None` where nothing limits the caller.
+///
+/// # Errors
+/// When a budget has nothing left.
+pub(crate) async fn set_aside_for_tunnel(
+    gateway: &Gateway,
+    caller: &Caller,
+    at: Timestamp,
+) -> Result<Option<Hold>, Refusal> {
+    if gateway.config.forward_proxy.price_per_gb.is_none() || gateway.budgets.is_empty() {
+        return Ok(None);
+    }
+    const LEAST: NanoDollars = NanoDollars(1);
+    let scopes = callers_scopes(caller, "").into();
+    let charge = Charge { scopes, least: LEAST, comfortable: LEAST, most: LEAST, at };
+    let hold = gateway.budgets.reserve(charge).await.map_err(|exceeded| refuse(gateway, caller, *exceeded))?;
+    Ok(Some(hold))
+}
+
 /// Everything that an attempt counts for.
 fn scopes(caller: &Caller, model: &str, provider: &str, deployment: &str) -> Vec<Scope> {
     let mut scopes = callers_scopes(caller, model);

@@ -24,6 +24,9 @@ use crate::route::NoRoute;
 /// This gateway's version, on every answer.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
+/// Seconds. A place is free when a tunnel ends, which nobody foresees.
+const TUNNELS_RETRY_AFTER: &str = "1";
+
 /// LiteLLM's word for it; programs look for it.
 const BUDGET_EXCEEDED: &str = "budget_exceeded";
 
@@ -197,7 +200,8 @@ impl Refusal {
                 | TunnelRefused::Myself(_) => StatusCode::FORBIDDEN,
                 TunnelRefused::Resolve { .. } | TunnelRefused::Connect { .. } => StatusCode::BAD_GATEWAY,
                 TunnelRefused::TooMany(_) => StatusCode::SERVICE_UNAVAILABLE,
-                TunnelRefused::TooManyOfKey { .. } => StatusCode::TOO_MANY_REQUESTS,
+                TunnelRefused::TooManyOfKey { .. } | TunnelRefused::BytesSpent { .. } => StatusCode::TOO_MANY_REQUESTS,
+                TunnelRefused::Uncounted(_) => StatusCode::SERVICE_UNAVAILABLE,
             },
             Self::UpgradeRequired => StatusCode::UPGRADE_REQUIRED,
             Self::Method { .. } | Self::WrongMethod { .. } | Self::ProxyOnly(_) => StatusCode::METHOD_NOT_ALLOWED,
@@ -306,7 +310,8 @@ impl Refusal {
         let mut answer = json_answer(status, body.render(dialect));
         let headers = answer.headers_mut();
         set(headers, names::REASON, &kind);
-        if status.is_client_error() && !matches!(self, Self::Rate(_)) {
+        let is_passing = matches!(self, Self::Rate(_) | Self::Tunnel(TunnelRefused::TooManyOfKey { .. }));
+        if status.is_client_error() && !is_passing {
             // The same request would be refused again: Claude Code and the SDKs would try up to ten times.
             set(headers, names::SHOULD_RETRY, "false");
         }
@@ -320,6 +325,9 @@ impl Refusal {
             Self::Method { allowed, .. } => set(headers, header::ALLOW, allowed),
             Self::ProxyOnly(_) => set(headers, header::ALLOW, "CONNECT"),
             Self::Rate(limited) => limited.set_headers(headers),
+            Self::Tunnel(TunnelRefused::TooMany(_) | TunnelRefused::TooManyOfKey { .. }) => {
+                set(headers, header::RETRY_AFTER, TUNNELS_RETRY_AFTER);
+            }
             _ => {}
         }
         answer

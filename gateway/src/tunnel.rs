@@ -5,20 +5,27 @@ use std::sync::Arc;
 
 use fleetgate_wire::authority::Authority;
 use fleetgate_wire::header as names;
+use fleetgate_wire::money::NanoDollars;
+use fleetgate_wire::tunnel::TunnelReport;
 use fleetgate_wire::usage::UsageSource;
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use jiff::Timestamp;
+use tokio::net::TcpStream;
 use uuid::Uuid;
 
 use crate::admit::admit_tunnel;
+use crate::admit::budget::Hold as BudgetHold;
 use crate::auth::{Caller, Denied, authenticate, check_owners, trusted};
-use crate::egress::{Opened, TunnelRefused};
-use crate::front::{Answer, Door, TunnelIntake};
+use crate::egress::{Hold, Opened, TunnelRefused};
+use crate::front::{Answer, Door, SocksClient, SocksReply, TunnelIntake};
+use crate::funds;
 use crate::gateway::Gateway;
 use crate::ledger::{Entry, Kind, Receipt, Slot, Status};
-use crate::price::Cost;
+use crate::price::{Cost, PriceSource};
 use crate::respond::{Refusal, empty, set};
 
+/// What a row's price is from.
+const PRICE: &str = "forward_proxy.price_per_gb";
 /// The longest destination that a row holds as it was written; what is longer is no destination.
 const LONGEST_DESTINATION: usize = 300;
 
@@ -30,53 +37,143 @@ pub(crate) async fn serve(gateway: &Arc<Gateway>, intake: TunnelIntake, door: Do
     let TunnelIntake { request, authority, peer, started_at } = intake;
     let headers = request.headers();
     let caller = caller(gateway, headers, peer, door, started_at).await?;
-    check_owners(&caller, &gateway.directory)?;
-    let caller = gateway.mesh.check(caller, peer).await?;
     let user_agent = headers.get(header::USER_AGENT);
     let user_agent = user_agent.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
-    let parsed = if headers.contains_key(header::CONTENT_LENGTH) || headers.contains_key(header::TRANSFER_ENCODING) {
-        Err(TunnelRefused::Body)
-    } else {
-        Authority::parse(&authority).map_err(TunnelRefused::from)
-    };
-    let destination = match &parsed {
-        Ok(canonical) => canonical.to_string(),
-        Err(_) => authority[..authority.floor_char_boundary(LONGEST_DESTINATION)].to_owned(),
-    };
-    let permit = admit_tunnel(Arc::new(caller));
-    let entry = entry(Arc::clone(permit.caller()), destination, user_agent, started_at);
-    let slot = gateway.ledger.begin(&entry).await?;
-    let mut row = Row { slot: Some(slot), entry: Box::new(entry), reason: None, rule: None, address: None };
-    let opened = match parsed {
-        Ok(authority) => gateway.dialer.open(&authority, permit.caller()).await,
-        Err(refused) => Err(refused),
-    };
-    let opened = match opened {
-        Ok(opened) => opened,
-        Err(refused) => {
-            row.refused(&refused);
-            if let Some(receipt) = row.end(Status::Refused) {
-                receipt.await?;
-            }
-            return Err(refused.into());
-        }
-    };
+    let has_body = headers.contains_key(header::CONTENT_LENGTH) || headers.contains_key(header::TRANSFER_ENCODING);
+    let asked = Asked { authority, has_body, user_agent, endpoint: "connect", started_at };
+    let (opened, mut row) = open(gateway, caller, peer, asked).await?;
     let mut answer = empty(StatusCode::OK);
-    row.opened(&opened, &mut answer);
+    if let Some(reported) = row.opened(&opened) {
+        set(answer.headers_mut(), names::REASON, &reported);
+    }
     set(answer.headers_mut(), names::REQUEST_ID, &row.entry.id.to_string());
     let client = hyper::upgrade::on(request);
-    let held = gateway.dialer.hold();
+    let (held, price) = (gateway.dialer.hold(), gateway.config.forward_proxy.price_per_gb);
     tokio::spawn(async move {
         // `None`: the client left before it heard that the tunnel stands.
-        if let Some(report) = opened.relay(client).await {
-            row.entry.bytes = Some((report.up, report.down));
-            drop(row.end(Status::Tunnel(report.end.word())));
+        if let Some(report) = opened.relay_upgraded(client).await {
+            row.ended(report, price);
         }
         drop(row);
         // Only now may the ledger be closed.
         drop(held);
     });
     Ok(answer)
+}
+
+/// One connection of SOCKS5, from its greeting to its tunnel's end.
+pub(crate) async fn serve_socks(gateway: &Gateway, stream: TcpStream, peer: SocketAddr, held: &Hold) {
+    let mut client = SocksClient::new(stream);
+    let opened = tokio::select! {
+        opened = open_for_socks(gateway, &mut client, peer) => opened,
+        () = held.stopped() => return,
+    };
+    let Some((opened, mut row)) = opened else { return };
+    let _reported = row.opened(&opened);
+    if client.reply(SocksReply::Succeeded).await.is_ok() {
+        let (stream, early) = client.into_parts();
+        let report = opened.relay(stream, early).await;
+        row.ended(report, gateway.config.forward_proxy.price_per_gb);
+    }
+}
+
+/// `None` where there is no tunnel; the client has been told.
+async fn open_for_socks(gateway: &Gateway, client: &mut SocksClient, peer: SocketAddr) -> Option<(Opened, Row)> {
+    let password = client.greet().await?;
+    let started_at = Timestamp::now();
+    // The password takes the place that a header has on the other ports.
+    let mut headers = HeaderMap::new();
+    if let Some(password) = &password {
+        let bearer = [b"Bearer ", password.as_slice()].concat();
+        headers.insert(header::PROXY_AUTHORIZATION, HeaderValue::from_bytes(&bearer).ok()?);
+    }
+    let known = caller(gateway, &headers, peer, Door::Proxy, started_at).await;
+    if password.is_some() {
+        client.welcome(known.is_ok()).await.ok()?;
+    }
+    let caller = match known {
+        Ok(caller) => Some(caller),
+        // The protocol says that the connection ends here.
+        Err(_) if password.is_some() => None,
+        // Without a method that asks for a key there is the request's answer to say it with.
+        Err(_) => {
+            client.request().await?;
+            client.reply(SocksReply::NotAllowed).await.ok()?;
+            None
+        }
+    }?;
+    let authority = client.request().await?;
+    let asked = Asked { authority, has_body: false, user_agent: None, endpoint: "socks5", started_at };
+    match open(gateway, caller, peer, asked).await {
+        Ok(opened) => Some(opened),
+        Err(refusal) => {
+            client.reply(socks_reply(&refusal)).await.ok()?;
+            None
+        }
+    }
+}
+
+/// A refusal in SOCKS5's few words.
+fn socks_reply(refusal: &Refusal) -> SocksReply {
+    match refusal {
+        Refusal::Tunnel(refused) => match refused {
+            TunnelRefused::Port { .. }
+            | TunnelRefused::Policy { .. }
+            | TunnelRefused::Destination { .. }
+            | TunnelRefused::BytesSpent { .. }
+            | TunnelRefused::Myself(_) => SocksReply::NotAllowed,
+            TunnelRefused::Resolve { .. } => SocksReply::HostUnreachable,
+            TunnelRefused::Connect { cause, .. } if cause.contains("refused") => SocksReply::Refused,
+            TunnelRefused::Connect { .. } => SocksReply::HostUnreachable,
+            _ => SocksReply::Failed,
+        },
+        Refusal::Denied(_) | Refusal::ProxyDenied(_) | Refusal::Refused(_) | Refusal::Budget { .. } => {
+            SocksReply::NotAllowed
+        }
+        _ => SocksReply::Failed,
+    }
+}
+
+/// A tunnel that is wanted, however that was said.
+struct Asked {
+    /// `host:port` as written.
+    authority: String,
+    has_body: bool,
+    user_agent: Option<String>,
+    endpoint: &'static str,
+    started_at: Timestamp,
+}
+
+/// Opens a tunnel and its row. A refusal has its row as well, but for callers whom nobody knows.
+async fn open(gateway: &Gateway, caller: Caller, peer: SocketAddr, asked: Asked) -> Result<(Opened, Row), Refusal> {
+    check_owners(&caller, &gateway.directory)?;
+    let caller = gateway.mesh.check(caller, peer).await?;
+    let Asked { authority, has_body, user_agent, endpoint, started_at } = asked;
+    let parsed =
+        if has_body { Err(TunnelRefused::Body) } else { Authority::parse(&authority).map_err(TunnelRefused::from) };
+    let destination = match &parsed {
+        Ok(canonical) => canonical.to_string(),
+        Err(_) => authority[..authority.floor_char_boundary(LONGEST_DESTINATION)].to_owned(),
+    };
+    let permit = admit_tunnel(Arc::new(caller));
+    let hold = funds::set_aside_for_tunnel(gateway, permit.caller(), started_at).await?;
+    let entry = Entry { endpoint, ..entry(Arc::clone(permit.caller()), destination, user_agent, started_at) };
+    let slot = gateway.ledger.begin(&entry).await?;
+    let mut row = Row { slot: Some(slot), entry: Box::new(entry), hold, reason: None, rule: None };
+    let opened = match parsed {
+        Ok(authority) => gateway.dialer.open(&authority, permit.caller(), &gateway.ledger).await,
+        Err(refused) => Err(refused),
+    };
+    match opened {
+        Ok(opened) => Ok((opened, row)),
+        Err(refused) => {
+            row.refused(&refused);
+            if let Some(receipt) = row.end(Status::Refused) {
+                receipt.await?;
+            }
+            Err(refused.into())
+        }
+    }
 }
 
 /// By his key; at the forward proxy's port also by his address, where he shows no key.
@@ -104,10 +201,11 @@ async fn caller(
 struct Row {
     slot: Option<Slot>,
     entry: Box<Entry>,
+    /// Where its bytes have a price, the budgets that pay for them.
+    hold: Option<BudgetHold>,
     /// What was decided and by which rule, for the log line.
     reason: Option<String>,
     rule: Option<String>,
-    address: Option<SocketAddr>,
 }
 
 impl Row {
@@ -119,9 +217,10 @@ impl Row {
         }
     }
 
-    fn opened(&mut self, opened: &Opened, answer: &mut Answer) {
+    /// Notes where it leads; with what is to be said of it where rules would have refused it.
+    fn opened(&mut self, opened: &Opened) -> Option<String> {
         self.entry.first_byte_at = Some(Timestamp::now());
-        self.address = Some(opened.address());
+        self.entry.address = Some(opened.address());
         let decision = opened.decision();
         self.rule.clone_from(&decision.rule);
         self.reason = Some(decision.reason.word().to_owned());
@@ -129,9 +228,20 @@ impl Row {
             let destination = self.entry.destination.as_deref().unwrap_or_default();
             self.entry.error = Some(format!("would be refused: {}", decision.message(destination)));
             let reason = format!("reported_{}", decision.reason.word());
-            set(answer.headers_mut(), names::REASON, &reason);
-            self.reason = Some(reason);
+            self.reason = Some(reason.clone());
+            return Some(reason);
         }
+        None
+    }
+
+    /// Notes what went through, and what that costs.
+    fn ended(&mut self, report: TunnelReport, price_per_gb: Option<NanoDollars>) {
+        self.entry.bytes = Some((report.up, report.down));
+        if let Some(price) = price_per_gb {
+            let amount = cost_of(report.up.saturating_add(report.down), price);
+            self.entry.cost = Cost { price_name: Some(PRICE.into()), ..Cost::new(Some(amount), PriceSource::Override) };
+        }
+        drop(self.end(Status::Tunnel(report.end.word())));
     }
 
     /// Hands the row over, once.
@@ -140,7 +250,9 @@ impl Row {
         self.entry.status = status;
         self.entry.ended_at = Timestamp::now();
         self.log();
-        Some(slot.record(&self.entry))
+        let receipt = slot.record(&self.entry);
+        funds::settle(self.hold.take(), self.entry.cost.amount, false, receipt.number());
+        Some(receipt)
     }
 
     /// The one line that says all of it.
@@ -154,7 +266,7 @@ impl Row {
             workload = %entry.caller.workload,
             key = entry.caller.key.alias(),
             destination = entry.destination,
-            address = self.address.map(tracing::field::display),
+            address = entry.address.map(tracing::field::display),
             reason = self.reason,
             rule = self.rule,
             status = entry.status.word(),
@@ -171,6 +283,12 @@ impl Drop for Row {
     fn drop(&mut self) {
         drop(self.end(Status::ClientGone));
     }
+}
+
+/// Bytes at a price for 10⁹ of them, rounded to the nearest nano-dollar.
+fn cost_of(bytes: u64, price_per_gb: NanoDollars) -> NanoDollars {
+    let nanos = (i128::from(bytes) * i128::from(price_per_gb.0) + 500_000_000) / 1_000_000_000;
+    NanoDollars(i64::try_from(nanos).unwrap_or(i64::MAX))
 }
 
 /// 407 makes programs send the credentials that they have; other denials are final.
@@ -206,5 +324,20 @@ fn entry(caller: Arc<Caller>, destination: String, user_agent: Option<String>, s
         upstream_id: None,
         destination: Some(destination),
         bytes: None,
+        address: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_cost_their_share_of_a_gigabyte() {
+        let five_cents = NanoDollars(50_000_000);
+        assert_eq!(cost_of(1_000_000_000, five_cents), five_cents);
+        assert_eq!(cost_of(1_000, five_cents), NanoDollars(50));
+        assert_eq!((cost_of(9, five_cents), cost_of(10, five_cents)), (NanoDollars(0), NanoDollars(1)));
+        assert_eq!(cost_of(u64::MAX, NanoDollars(i64::MAX)), NanoDollars(i64::MAX));
     }
 }

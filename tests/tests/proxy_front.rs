@@ -242,3 +242,71 @@ async fn a_chunk_that_is_no_number_never_reaches_a_provider() {
     }
     assert_eq!(upstream.requests().len(), 0);
 }
+
+/// A call on the API's port as literal bytes, with a request behind it that must never be read as one.
+async fn call(gw: &Gateway, line: &str, headers: &str, body: &str) -> String {
+    let smuggled = format!("GET /key/list HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {MASTER_KEY}\r\n\r\n");
+    let head = format!("{line} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {MASTER_KEY}\r\n{headers}\r\n");
+    let mut stream = TcpStream::connect(gw.address()).await.expect("the gateway listens");
+    // It may have answered and closed before it was told everything.
+    let _refused_early = stream.write_all(format!("{head}{body}{smuggled}").as_bytes()).await;
+    let _closed = stream.shutdown().await;
+    let mut answer = Vec::new();
+    let _reset = soon("a raw answer", stream.read_to_end(&mut answer)).await;
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+#[tokio::test]
+async fn a_call_with_two_lengths_ends_its_connection_and_hides_no_second_one() {
+    let upstream = Upstream::start().await;
+    let gw = Gateway::start(|c| c.model("gpt-x", &upstream)).await;
+    let body = r#"{"model":"gpt-x","messages":[{"role":"user","content":"hi"}]}"#;
+    let (length, chunked) = (body.len(), format!("{:x}\r\n{body}\r\n0\r\n\r\n", body.len()));
+    for (lengths, body) in [
+        (format!("Content-Length: {length}\r\nTransfer-Encoding: chunked\r\n"), &chunked),
+        (format!("Transfer-Encoding: chunked\r\nContent-Length: {length}\r\n"), &chunked),
+        ("Content-Length: 5\r\nTransfer-Encoding: Chunked\r\n".to_owned(), &chunked),
+        (format!("Content-Length: {length}\r\nContent-Length: 6\r\n"), &body.to_owned()),
+        ("Transfer-Encoding: chunked,\r\nContent-Length: 5\r\n".to_owned(), &chunked),
+        ("Transfer-Encoding: chunked, gzip\r\n".to_owned(), &chunked),
+        ("Transfer-Encoding: gzip, identity\r\n".to_owned(), &chunked),
+        ("Transfer-Encoding : chunked\r\n".to_owned(), &chunked),
+        ("Content-Length: +61\r\n".to_owned(), &body.to_owned()),
+        ("Content-Length: 18446744073709551677\r\n".to_owned(), &body.to_owned()),
+    ] {
+        let before = upstream.requests().len();
+        let headers = format!("Content-Type: application/json\r\n{lengths}");
+        let answer = call(&gw, "POST /v1/chat/completions", &headers, body).await;
+        assert!(answer.matches("HTTP/1.1 ").count() <= 1, "{lengths}: {answer}");
+        let seen = upstream.requests().split_off(before);
+        assert!(seen.len() <= 1, "{lengths}");
+        assert!(seen.iter().all(|request| !request.headers.contains_key("transfer-encoding")), "{seen:?}");
+        assert_eq!(seen.is_empty(), !answer.starts_with("HTTP/1.1 200 "), "{lengths}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_hop_header_that_names_what_is_needed_takes_nothing_from_a_call() {
+    let upstream = Upstream::start().await;
+    let gw = Gateway::start(|c| c.model("gpt-x", &upstream)).await;
+    let body = r#"{"model":"gpt-x","messages":[{"role":"user","content":"hi"}]}"#;
+    let many: String = (0..2000).map(|n| format!("h{n},")).collect();
+    for hop in ["connection, host, close", "content-length, content-type, close", "authorization, close", &many] {
+        let headers =
+            format!("Connection: {hop}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n", body.len());
+        let answer = call(&gw, "POST /v1/chat/completions", &headers, body).await;
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{hop}: {answer}");
+        let seen = upstream.requests().pop().expect("the provider was asked");
+        assert!(seen.headers.contains_key("host") && !seen.headers.contains_key("connection"), "{seen:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_port_that_overflows_is_no_port_on_the_apis_port_either() {
+    let gw = gateway(443, &Value::Null, None).await;
+    for target in ["http://127.0.0.1:65536/", "http://127.0.0.1:4294967739/", "http://127.0.0.1:-1/", "http://[::1/"] {
+        let answer = call(&gw, &format!("GET {target}"), "", "").await;
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{target}: {answer}");
+    }
+    assert!(gw.rows().await.is_empty());
+}

@@ -4,7 +4,7 @@
 
 use fleetgate_tests::client::Tunnel;
 use fleetgate_tests::wait::soon;
-use fleetgate_tests::{Gateway, MASTER_KEY, eventually};
+use fleetgate_tests::{Gateway, MASTER_KEY, Postgres, eventually};
 use fleetgate_wire::row::Row;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -178,6 +178,7 @@ async fn a_key_has_so_many_tunnels_at_once_and_a_place_comes_back_with_its_tunne
     for key in [&plain, &one] {
         let refused = open(&gw, &to, key).await;
         assert_eq!((refused.status(), refused.header("x-fleetgate-reason")), (429, "too_many_tunnels_of_key"));
+        assert_eq!((refused.header("retry-after"), refused.header("x-should-retry")), ("1", ""));
     }
     drop(held);
     eventually("a place", async || (open(&gw, &to, &one).await.status() == 200).then_some(())).await;
@@ -185,9 +186,15 @@ async fn a_key_has_so_many_tunnels_at_once_and_a_place_comes_back_with_its_tunne
 }
 
 #[tokio::test]
-async fn bytes_and_tunnels_are_summed_by_host_and_destination() {
+async fn bytes_and_tunnels_are_summed_by_host_and_destination_in_a_file_and_in_postgresql() {
     let port = quiet().await;
-    let gw = gateway(port, json!({})).await;
+    summed(port, gateway(port, json!({})).await).await;
+    let server = Postgres::start().await;
+    let url = server.database("ledger").await;
+    summed(port, Gateway::start(|c| c.tunnels_to_loopback(&[port]).database(&url)).await).await;
+}
+
+async fn summed(port: u16, gw: Gateway) {
     let (name, literal) = (format!("localhost:{port}"), format!("127.0.0.1:{port}"));
     for (host, to, bytes) in [("mac", &name, 70_000), ("mac", &name, 5), ("mac", &literal, 10), ("tower", &name, 3)] {
         let key = gw.key(&json!({"host": host})).await;
@@ -199,16 +206,25 @@ async fn bytes_and_tunnels_are_summed_by_host_and_destination() {
     }
     ended(&gw, 8).await;
     let spend = gw.admin_get("/api/egress/spend").await;
-    assert_eq!(spend["total"], json!({"tunnels": 4, "refused": 4, "bytes_up": 70_018, "bytes_down": 0}));
-    let mac =
-        json!({"host": "mac", "destination": name, "tunnels": 2, "refused": 0, "bytes_up": 70_005, "bytes_down": 0});
+    assert_eq!(
+        spend["total"],
+        json!({"tunnels": 4, "refused": 4, "bytes_up": 70_018, "bytes_down": 0, "cost_nanousd": 0})
+    );
+    let mac = json!({
+        "host": "mac", "destination": name, "address": literal, "addresses": 1, "tunnels": 2, "refused": 0, "bytes_up": 70_005,
+        "bytes_down": 0, "cost_nanousd": 0,
+    });
     assert_eq!(spend["groups"][0], mac);
     assert_eq!(spend["groups"].as_array().map(Vec::len), Some(5), "{spend}");
+    let refused = &spend["groups"].as_array().into_iter().flatten().find(|group| group["refused"] != 0);
+    assert_eq!(refused.map(|group| &group["address"]), Some(&Value::Null), "nobody was dialled: {spend}");
+    let addresses: Vec<_> = gw.rows().await.into_iter().map(|row| row.address).collect();
+    assert_eq!(addresses.iter().flatten().filter(|address| **address == literal).count(), 4, "{addresses:?}");
     let later = gw.admin_get("/api/egress/spend?since=2999-01-01").await;
     assert_eq!(later["total"]["tunnels"], 0);
     let shown = gw.fleetgate(&["spend", "--egress"]).await;
     let line = shown.stdout.lines().nth(1).unwrap_or_default().split_whitespace().collect::<Vec<_>>().join(" ");
-    assert_eq!(line, format!("mac {name} 2 0 70005 0"), "{}", shown.said());
+    assert_eq!(line, format!("mac {name} {literal} 2 0 70005 0 $0.00"), "{}", shown.said());
     let json = gw.fleetgate(&["spend", "--egress", "--json"]).await;
     assert_eq!(serde_json::from_str::<Value>(json.stdout.lines().next().unwrap_or_default()).ok(), Some(mac));
 }

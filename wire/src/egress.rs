@@ -48,6 +48,10 @@ pub struct EgressGroup {
     pub host: String,
     /// `host:port`.
     pub destination: String,
+    /// The address that was dialled, of several the last in the order of their letters.
+    pub address: Option<String>,
+    /// How many different ones were dialled.
+    pub addresses: u64,
     /// How much.
     #[serde(flatten)]
     pub sums: EgressSums,
@@ -65,4 +69,6 @@ pub struct EgressSums {
     pub bytes_up: u64,
     /// Bytes from it.
     pub bytes_down: u64,
+    /// What the bytes cost, in nano-dollars.
+    pub cost_nanousd: i64,
 }

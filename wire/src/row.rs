@@ -86,6 +86,9 @@ pub struct Row {
     pub upstream_id: Option<String>,
     /// A tunnel's destination.
     pub destination: Option<String>,
+    /// The address that was dialled for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
     /// A tunnel's bytes towards the destination.
     pub bytes_up: Option<u64>,
     /// A tunnel's bytes towards the client.

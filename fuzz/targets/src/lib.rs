@@ -7,6 +7,7 @@ mod journal;
 mod prices;
 mod request;
 mod settings;
+mod socks;
 mod stream;
 
 /// Something that reads what strangers send.
@@ -35,6 +36,7 @@ pub const TARGETS: [Target; 15] = [
     Target { name: "dns_reply", read: doctor::reply, seeds: doctor::replies },
     Target { name: "first_bytes", read: doctor::protocol, seeds: doctor::answers },
     Target { name: "segment", read: doctor::segment, seeds: doctor::packets },
+    Target { name: "socks", read: socks::read, seeds: socks::seeds },
     Target { name: "prices", read: prices::read, seeds: prices::seeds },
     Target { name: "settings", read: settings::change, seeds: settings::seeds },
 ];

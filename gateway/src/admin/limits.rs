@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::fields::bad;
 use crate::admit::{budget, rate};
-use crate::egress::MAX_TUNNELS;
+use crate::egress::KEY_LIMITS;
 use crate::respond::Refusal;
 
 /// Fields that limit calls in LiteLLM and not here yet: kept and shown, and never without saying so.
@@ -17,8 +17,10 @@ const NOT_ENFORCED: [&str; 6] =
 pub(super) fn check_limits(scope: &Scope, fields: &Map<String, Value>) -> Result<(), Refusal> {
     budget::rules(scope, fields).map_err(|error| bad(error.to_string(), None))?;
     rate::limits(scope, fields).map_err(|error| bad(error.to_string(), None))?;
-    if fields.get(MAX_TUNNELS).is_some_and(|most| !most.is_u64()) {
-        return Err(bad("max_tunnels must be a whole number, 0 or more".to_owned(), Some(MAX_TUNNELS)));
+    for name in KEY_LIMITS {
+        if fields.get(name).is_some_and(|most| !most.is_u64() && !most.is_null()) {
+            return Err(bad(format!("{name} must be a whole number, 0 or more"), Some(name)));
+        }
     }
     // Also where there is no budget yet that it would count for.
     match fields.get("budget_duration").map(|value| value.as_str().map(Period::parse)) {

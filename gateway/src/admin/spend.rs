@@ -120,7 +120,7 @@ fn litellm_row(row: &Row) -> Value {
             "fleetgate": {
                 "host": row.host, "host_source": row.host_source, "workload": row.workload, "cost_nanousd": row.cost_nanousd,
                 "usage_source": row.usage_source, "price_source": row.price_source,
-                "destination": row.destination, "bytes_up": row.bytes_up, "bytes_down": row.bytes_down,
+                "destination": row.destination, "address": row.address, "bytes_up": row.bytes_up, "bytes_down": row.bytes_down,
             },
         },
     })

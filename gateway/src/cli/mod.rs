@@ -2,6 +2,7 @@
 
 mod backup;
 pub mod config;
+mod import;
 mod migrate;
 mod restore;
 mod serve;
@@ -73,9 +74,22 @@ enum Command {
         #[command(flatten)]
         places: Places,
     },
+    /// Turn another program's settings into ours: YAML on standard output, what became of each line on standard error.
+    #[command(subcommand)]
+    Import(ImportCommand),
     /// Look at the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
+}
+
+#[derive(Debug, Subcommand)]
+enum ImportCommand {
+    /// tinyproxy's, with the filter that they name.
+    Tinyproxy {
+        /// Its file
+        #[arg(value_name = "FILE", default_value = "/etc/tinyproxy/tinyproxy.conf")]
+        file: PathBuf,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -189,6 +203,10 @@ pub fn run() -> anyhow::Result<ExitCode> {
         }
         Command::Restore { file, force, config_to, places, .. } => {
             restore::run(&file, &places.into(), config_to.as_deref(), force, &mut out)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Import(ImportCommand::Tinyproxy { file }) => {
+            import::tinyproxy(&file, &mut out, &mut std::io::stderr().lock())?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Config(ConfigCommand::Check { strict, source }) => {

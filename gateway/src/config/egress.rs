@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use fleetgate_wire::domain::DomainPattern;
 use fleetgate_wire::host::HostLabel;
+use fleetgate_wire::money::NanoDollars;
 use fleetgate_wire::workload::Workload;
 use ipnet::IpNet;
 
@@ -19,6 +20,10 @@ const HALF_CLOSED: Duration = Duration::from_secs(60);
 const DRAIN: Duration = Duration::from_secs(5);
 const MAX_TUNNELS: usize = 4096;
 const PORTS: &[u16] = &[443];
+/// As tinyproxy.
+const HTTP_PORT: u16 = 8888;
+/// The port that IANA gave to SOCKS.
+const SOCKS5_PORT: u16 = 1080;
 
 /// Where tunnels may lead.
 #[derive(Debug, Clone)]
@@ -43,6 +48,12 @@ pub struct EgressSettings {
     pub max_tunnels: usize,
     /// Tunnels at once of one key that has no limit of its own.
     pub max_tunnels_per_key: Option<usize>,
+    /// How fast the tunnels of one key may be together, both ways together.
+    pub bytes_per_second_per_key: Option<u64>,
+    /// Bytes in a day (UTC) of one key that has no limit of its own.
+    pub bytes_per_day_per_key: Option<u64>,
+    /// Bytes in a day (UTC) of one host.
+    pub bytes_per_day_per_host: Option<u64>,
 }
 
 /// What becomes of a destination that the rules refuse.
@@ -93,6 +104,10 @@ pub struct ForwardProxySettings {
     pub listen: Vec<SocketAddr>,
     /// Whose connections need no key there.
     pub trust: Vec<Trust>,
+    /// Its addresses for SOCKS5.
+    pub socks5_listen: Vec<SocketAddr>,
+    /// What 10⁹ bytes cost, both ways together.
+    pub price_per_gb: Option<NanoDollars>,
 }
 
 /// Whom the forward proxy believes without a key.
@@ -117,13 +132,11 @@ pub(super) fn read(own: &Section<'_>, report: &mut Report) -> EgressSettings {
         max_lifetime: optional(&section, "max_lifetime", section.seconds("max_lifetime", report), report),
         drain: seconds(&section, "drain_timeout", DRAIN, report),
         max_tunnels: size(&section, "max_tunnels", MAX_TUNNELS, report),
-        max_tunnels_per_key: {
-            let given = section.whole("max_tunnels_per_key", report);
-            if let Some(given) = &given {
-                report.setting("fleetgate.egress.max_tunnels_per_key", given.value.to_string(), given.origin.clone());
-            }
-            given.map(|given| usize::try_from(given.value).unwrap_or(usize::MAX))
-        },
+        max_tunnels_per_key: whole(&section, "max_tunnels_per_key", report)
+            .map(|most| usize::try_from(most).unwrap_or(usize::MAX)),
+        bytes_per_second_per_key: whole(&section, "bytes_per_second_per_key", report),
+        bytes_per_day_per_key: whole(&section, "bytes_per_day_per_key", report),
+        bytes_per_day_per_host: whole(&section, "bytes_per_day_per_host", report),
     }
 }
 
@@ -137,20 +150,39 @@ pub(super) fn read_forward_proxy(
 ) -> ForwardProxySettings {
     let section = Section::new("fleetgate.forward_proxy", own.get("forward_proxy"));
     let trust = trust(&section, report);
-    let Some(node) = section.get("listen") else {
-        if let Some(node) = section.node().filter(|_| !trust.is_empty()) {
-            let message = "fleetgate.forward_proxy.trust has no effect without fleetgate.forward_proxy.listen";
-            report.warn(Cost::Serving, node.place.origin(), message);
+    let price_per_gb = price(&section, report);
+    let mut taken = taken.to_vec();
+    let mut addresses = |key: &'static str, port: u16| {
+        let Some(node) = section.get(key) else { return Vec::new() };
+        let path = format!("fleetgate.forward_proxy.{key}");
+        let listen = listen::read_proxy(overrides, own, (&path, node), port, environment, report);
+        for address in &listen {
+            if address.port() != 0 && taken.contains(address) {
+                let message = format!("{path} is {address}, where something else is served; take another port");
+                report.error(node.place.origin(), message);
+            }
+            taken.push(*address);
         }
-        return ForwardProxySettings { listen: Vec::new(), trust };
+        listen
     };
-    let listen = listen::read_proxy(overrides, own, node, environment, report);
-    for address in listen.iter().filter(|address| address.port() != 0 && taken.contains(address)) {
-        let message =
-            format!("fleetgate.forward_proxy.listen is {address}, where the API is served; take another port");
-        report.error(node.place.origin(), message);
+    let listen = addresses("listen", HTTP_PORT);
+    let socks5_listen = addresses("socks5_listen", SOCKS5_PORT);
+    if let Some(node) = section.node().filter(|_| !trust.is_empty() && listen.is_empty() && socks5_listen.is_empty()) {
+        let message = "fleetgate.forward_proxy.trust has no effect without fleetgate.forward_proxy.listen";
+        report.warn(Cost::Serving, node.place.origin(), message);
     }
-    ForwardProxySettings { listen, trust }
+    ForwardProxySettings { listen, trust, socks5_listen, price_per_gb }
+}
+
+fn price(section: &Section<'_>, report: &mut Report) -> Option<NanoDollars> {
+    let Given { value, origin } = section.text("price_per_gb", report)?;
+    let dollars = value.parse::<f64>().ok().filter(|dollars| dollars.is_finite() && *dollars >= 0.0);
+    let Some(price) = dollars.and_then(NanoDollars::from_dollars) else {
+        report.error(origin, "fleetgate.forward_proxy.price_per_gb must be dollars for 10\u{2079} bytes, such as 0.05");
+        return None;
+    };
+    report.setting("fleetgate.forward_proxy.price_per_gb", value, origin);
+    Some(price)
 }
 
 fn seconds(section: &Section<'_>, key: &str, default: Duration, report: &mut Report) -> Duration {
@@ -162,6 +194,12 @@ fn seconds(section: &Section<'_>, key: &str, default: Duration, report: &mut Rep
 fn optional(section: &Section<'_>, key: &str, given: Option<Given<Duration>>, report: &mut Report) -> Option<Duration> {
     let Given { value, origin } = given?;
     report.setting(format!("{}.{key}", section.path), value.as_secs_f64().to_string(), origin);
+    Some(value)
+}
+
+fn whole(section: &Section<'_>, key: &str, report: &mut Report) -> Option<u64> {
+    let Given { value, origin } = section.whole(key, report)?;
+    report.setting(format!("{}.{key}", section.path), value.to_string(), origin);
     Some(value)
 }
 

@@ -342,6 +342,9 @@ pub(super) const KEYS_BY_PATH: &[(&str, Fate)] = &[
     ("fleetgate.egress.idle_timeout", Honoured),
     ("fleetgate.egress.max_tunnels", Honoured),
     ("fleetgate.egress.max_tunnels_per_key", Honoured),
+    ("fleetgate.egress.bytes_per_second_per_key", Honoured),
+    ("fleetgate.egress.bytes_per_day_per_key", Honoured),
+    ("fleetgate.egress.bytes_per_day_per_host", Honoured),
     ("fleetgate.egress.half_closed_timeout", Honoured),
     ("fleetgate.egress.max_lifetime", Honoured),
     ("fleetgate.egress.drain_timeout", Honoured),
@@ -352,6 +355,8 @@ pub(super) const KEYS_BY_PATH: &[(&str, Fate)] = &[
     ("fleetgate.forward_proxy", Honoured),
     ("fleetgate.forward_proxy.listen", Honoured),
     ("fleetgate.forward_proxy.trust", Honoured),
+    ("fleetgate.forward_proxy.socks5_listen", Honoured),
+    ("fleetgate.forward_proxy.price_per_gb", Honoured),
 ];
 
 /// What becomes of a key; `None` for one that nobody knows.

@@ -11,7 +11,6 @@ use super::{Environment, MeshDoor, Origin, Overrides, mesh};
 
 const PORT: u16 = 4000;
 /// tinyproxy's.
-const PROXY_PORT: u16 = 8888;
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// What is to be listened on.
@@ -78,7 +77,8 @@ impl Listen {
 pub(super) fn read_proxy(
     overrides: &Overrides,
     own: &Section<'_>,
-    given: &Node,
+    (path, given): (&str, &Node),
+    port: u16,
     environment: &Environment,
     report: &mut Report,
 ) -> Vec<SocketAddr> {
@@ -86,20 +86,19 @@ pub(super) fn read_proxy(
     let permitted = permission(overrides, own, environment, &mut Report::default()).is_some_and(|given| given.value);
     let texts = given.texts();
     if texts.is_empty() {
-        report.error(given.place.origin(), "fleetgate.forward_proxy.listen must be ADDRESS:PORT or a list of them");
+        report.error(given.place.origin(), format!("{path} must be ADDRESS:PORT or a list of them"));
     }
     let texts = texts.into_iter().map(|(text, place)| (text, place.origin()));
     let mut listen = Vec::new();
-    for Given { value, origin } in parse_all(texts, PROXY_PORT, report) {
+    for Given { value, origin } in parse_all(texts, port, report) {
         let Door::At(value) = value else {
-            report
-                .error(origin, "fleetgate.forward_proxy.listen takes addresses; only fleetgate.listen finds the mesh");
+            report.error(origin, "the forward proxy's ports take addresses; only fleetgate.listen finds the mesh");
             continue;
         };
         if !permitted {
             refuse_public(value, &origin, report);
         }
-        report.setting("fleetgate.forward_proxy.listen", value.to_string(), origin);
+        report.setting(path, value.to_string(), origin);
         listen.push(value);
     }
     listen

@@ -1,5 +1,6 @@
 //! [`Permit`](crate::admit::Permit) to a tunnel: may it lead there, resolve once, classify, dial that very address, relay, count.
 
+mod account;
 mod dial;
 mod explain;
 mod places;
@@ -11,11 +12,13 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use fleetgate_wire::address::{AddressClass, PublicAddr};
 use fleetgate_wire::authority::Authority;
-use fleetgate_wire::tunnel::{TunnelEnd, TunnelLimits, TunnelReport, relay_until};
+use fleetgate_wire::tunnel::{Account, End, TunnelLimits, TunnelReport, relay_tcp};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
+use jiff::Timestamp;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -25,10 +28,18 @@ pub use refusal::TunnelRefused;
 
 use crate::auth::{Caller, CallerKey};
 use crate::config::EgressSettings;
+use crate::ledger::{Ledger, TunnelsOf};
+use account::Accounts;
 use places::{KeyPlace, KeyPlaces};
 
 /// A key's own limit of tunnels at once, among its fields.
 pub const MAX_TUNNELS: &str = "max_tunnels";
+/// A key's own pace, all its tunnels and both ways together, among its fields.
+pub const MAX_BYTES_PER_SECOND: &str = "max_tunnel_bytes_per_second";
+/// A key's own bytes in a day, among its fields.
+pub const MAX_BYTES_PER_DAY: &str = "max_tunnel_bytes_per_day";
+/// The fields of a key that limit its tunnels.
+pub const KEY_LIMITS: [&str; 3] = [MAX_TUNNELS, MAX_BYTES_PER_SECOND, MAX_BYTES_PER_DAY];
 
 /// A peer that is gone without a word is noticed after some minutes of silence, and a NAT on the way keeps its entry.
 const KEEPALIVE: Duration = Duration::from_secs(30);
@@ -41,13 +52,22 @@ pub struct Dialer {
     listening: Vec<SocketAddr>,
     places: Arc<Semaphore>,
     key_places: KeyPlaces,
+    accounts: Accounts,
     stopping: watch::Sender<()>,
 }
 
 /// A tunnel whose row is not handed over yet.
 #[derive(Debug)]
 pub struct Hold {
-    _receiver: watch::Receiver<()>,
+    receiver: watch::Receiver<()>,
+}
+
+impl Hold {
+    /// Resolves when tunnels that are left have to end.
+    pub async fn stopped(&self) {
+        // An error says that there is no dialer any more.
+        drop(self.receiver.clone().changed().await);
+    }
 }
 
 /// A destination that answered, before the client was told.
@@ -68,21 +88,24 @@ impl Dialer {
     pub fn new(settings: EgressSettings, listening: Vec<SocketAddr>) -> Self {
         let places = Arc::new(Semaphore::new(settings.max_tunnels.min(Semaphore::MAX_PERMITS)));
         let policy = Policy::new(settings.mode, settings.rules.clone());
-        Self { settings, policy, listening, places, key_places: KeyPlaces::default(), stopping: watch::Sender::new(()) }
+        let (key_places, accounts) = (KeyPlaces::default(), Accounts::default());
+        Self { settings, policy, listening, places, key_places, accounts, stopping: watch::Sender::new(()) }
     }
 
     /// Connects a caller to where his `CONNECT` wants to go.
     ///
     /// # Errors
     /// When it must not go there, or nobody answers.
-    pub async fn open(&self, authority: &Authority, caller: &Caller) -> Result<Opened, TunnelRefused> {
+    pub async fn open(&self, authority: &Authority, caller: &Caller, ledger: &Ledger) -> Result<Opened, TunnelRefused> {
         let decision = self.judge(authority, &Asker::of(caller))?;
         let place = Arc::clone(&self.places).try_acquire_owned();
         let place = place.map_err(|_| TunnelRefused::TooMany(self.settings.max_tunnels))?;
-        let most = own_limit(caller).or(self.settings.max_tunnels_per_key);
+        let most = own_limit(caller, MAX_TUNNELS).map(|most| usize::try_from(most).unwrap_or(usize::MAX));
+        let most = most.or(self.settings.max_tunnels_per_key);
         let key_place = self.key_places.take(caller.key.hash_text(), most).ok_or_else(|| {
             TunnelRefused::TooManyOfKey { key: caller.key.alias().to_owned(), most: most.unwrap_or_default() }
         })?;
+        let account = self.account(caller, ledger).await?;
         let addresses = self.classify(authority, resolve::resolve(authority).await?)?;
         let dialled = dial::dial(&addresses).await;
         let (stream, address) =
@@ -92,6 +115,7 @@ impl Dialer {
             idle: self.settings.idle,
             half_closed_idle: self.settings.half_closed_idle.min(self.settings.idle),
             life: self.settings.max_lifetime,
+            account,
         };
         let stop = self.stopping.subscribe();
         Ok(Opened { stream, address, decision, limits, stop, _place: place, _key_place: key_place })
@@ -100,7 +124,7 @@ impl Dialer {
     /// Keeps [`Dialer::stop`] waiting until it is dropped.
     #[must_use]
     pub fn hold(&self) -> Hold {
-        Hold { _receiver: self.stopping.subscribe() }
+        Hold { receiver: self.stopping.subscribe() }
     }
 
     /// Lets tunnels go on for a while, ends those that are left, and waits until their rows are handed over.
@@ -109,6 +133,32 @@ impl Dialer {
             self.stopping.send_replace(());
             self.stopping.closed().await;
         }
+    }
+
+    /// Whom the tunnel's bytes are charged to. Who has none left today gets no tunnel.
+    async fn account(&self, caller: &Caller, ledger: &Ledger) -> Result<Option<Arc<dyn Account>>, TunnelRefused> {
+        let key = caller.key.hash_text();
+        let pace = own_limit(caller, MAX_BYTES_PER_SECOND).or(self.settings.bytes_per_second_per_key);
+        let of_key = own_limit(caller, MAX_BYTES_PER_DAY).or(self.settings.bytes_per_day_per_key);
+        let of_host = self.settings.bytes_per_day_per_host;
+        let limits = [
+            (TunnelsOf::Key(key.clone()), caller.key.alias().to_owned(), of_key),
+            (TunnelsOf::Host(caller.host.to_string()), caller.host.to_string(), of_host),
+        ];
+        let mut days = Vec::new();
+        for (of, whose, most) in limits.into_iter().filter_map(|(of, whose, most)| Some((of, whose, most?))) {
+            let now = Timestamp::now();
+            if !self.accounts.knows(&of) {
+                let used = ledger.tunnel_bytes(&of, account::midnight(now)).await;
+                let used = used.map_err(|error| TunnelRefused::Uncounted(error.to_string()))?;
+                self.accounts.learn(of.clone(), used);
+            }
+            if self.accounts.is_spent(&of, most) {
+                return Err(TunnelRefused::BytesSpent { whose, most, until: account::next_day(now) });
+            }
+            days.push((of, most));
+        }
+        Ok(self.accounts.open(&key, pace, &days))
     }
 
     /// What can be said before anybody is asked for the name.
@@ -160,10 +210,9 @@ impl Dialer {
 }
 
 /// What the key itself says of its tunnels.
-fn own_limit(caller: &Caller) -> Option<usize> {
+fn own_limit(caller: &Caller, field: &str) -> Option<u64> {
     let CallerKey::Virtual(record) = &caller.key else { return None };
-    let most = record.other.get(MAX_TUNNELS)?.as_u64()?;
-    Some(usize::try_from(most).unwrap_or(usize::MAX))
+    record.other.get(field)?.as_u64()
 }
 
 impl Opened {
@@ -180,20 +229,19 @@ impl Opened {
     }
 
     /// Relays between the client, once hyper hands its connection over, and the destination.
-    pub async fn relay(mut self, client: OnUpgrade) -> Option<TunnelReport> {
+    pub async fn relay_upgraded(self, client: OnUpgrade) -> Option<TunnelReport> {
         let upgraded = client.await.ok()?;
         let parts = upgraded.downcast::<TokioIo<TcpStream>>().ok()?;
-        let mut client = parts.io.into_inner();
+        Some(self.relay(parts.io.into_inner(), parts.read_buf).await)
+    }
+
+    /// Relays between a client, whose early bytes go first, and the destination.
+    pub async fn relay(mut self, client: TcpStream, early: Bytes) -> TunnelReport {
         attend(&client);
         let stop = async { drop(self.stop.changed().await) };
-        let report = relay_until(&mut client, parts.read_buf, &mut self.stream, self.limits, stop).await;
-        if let TunnelEnd::Broken(_) = report.end {
-            // What was reset on one side is reset on the other: a clean end would say that all has come.
-            for side in [&client, &self.stream] {
-                let _one_of_them_is_gone = SockRef::from(side).set_linger(Some(Duration::ZERO));
-            }
-        }
-        Some(report)
+        let client = End { stream: client, early };
+        let destination = End { stream: self.stream, early: Bytes::new() };
+        relay_tcp(client, destination, self.limits, stop).await
     }
 }
 

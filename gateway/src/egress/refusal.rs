@@ -70,6 +70,22 @@ pub enum TunnelRefused {
         /// How many it may have.
         most: usize,
     },
+    /// A key or a host has used its bytes of today.
+    #[error(
+        "the tunnels of {whose} have used their {most} bytes of today; there are more from {until} on, or with a higher limit \
+         (fleetgate.egress.bytes_per_day_per_key, bytes_per_day_per_host, a key's max_tunnel_bytes_per_day)"
+    )]
+    BytesSpent {
+        /// The key's or the host's name.
+        whose: String,
+        /// How many there are in a day.
+        most: u64,
+        /// When the next day begins.
+        until: String,
+    },
+    /// A limit in bytes whose sum nobody can tell.
+    #[error("cannot tell how many bytes tunnels have used today: {0}")]
+    Uncounted(String),
 }
 
 impl TunnelRefused {
@@ -87,6 +103,8 @@ impl TunnelRefused {
             Self::Connect { .. } => "connect_failed".to_owned(),
             Self::TooMany(_) => "too_many_tunnels".to_owned(),
             Self::TooManyOfKey { .. } => "too_many_tunnels_of_key".to_owned(),
+            Self::BytesSpent { .. } => "byte_limit".to_owned(),
+            Self::Uncounted(_) => "ledger_unavailable".to_owned(),
         }
     }
 }

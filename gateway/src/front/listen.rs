@@ -96,6 +96,14 @@ impl Listener {
         })
     }
 
+    /// The next connection.
+    ///
+    /// # Errors
+    /// With the system's.
+    pub async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
+        self.inner.accept().await
+    }
+
     /// The address, with the real port where 0 was asked for.
     #[must_use]
     pub fn address(&self) -> SocketAddr {

@@ -4,6 +4,7 @@ mod body;
 mod interface;
 mod listen;
 mod mesh;
+mod socks;
 mod workers;
 
 use std::net::SocketAddr;
@@ -17,6 +18,7 @@ pub use body::{BodyError, discard, read};
 pub use interface::{MeshPlace, NoMesh, find_mesh};
 pub use listen::{Answer, AnswerBody, ListenError, Listener, serve};
 pub use mesh::{MeshListenError, MeshListeners, MeshStatus};
+pub use socks::{SocksClient, SocksError, SocksReply, accept_socks, read_methods, read_password, read_request};
 pub use workers::Workers;
 
 /// On which port a request came.

@@ -1,6 +1,7 @@
 //! What went through tunnels, by host and destination: summed by the database, the same statement for every one.
 
 use fleetgate_wire::egress::{EgressGroup, EgressSums};
+use jiff::Timestamp;
 use sqlx::{ColumnIndex, Database, Decode, Encode, QueryBuilder, Row, Type};
 
 use super::spend::{MOST_GROUPS, Span};
@@ -22,6 +23,44 @@ impl Ledger {
     }
 }
 
+/// Whose tunnels.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum TunnelsOf {
+    /// A key's, by the hash in rows.
+    Key(String),
+    /// A host's.
+    Host(String),
+}
+
+impl Ledger {
+    /// Bytes both ways of the tunnels that began at a moment or later.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn tunnel_bytes(&self, of: &TunnelsOf, since: Timestamp) -> Result<u64, LedgerError> {
+        self.catch_up().await;
+        let bytes = self.store.tunnel_bytes(of, since).await.map_err(|error| self.unavailable(&error))?;
+        Ok(unsigned(bytes))
+    }
+}
+
+/// The statement for that.
+pub(super) fn sum_of<D: Database>(of: &TunnelsOf, since: Timestamp) -> QueryBuilder<D>
+where
+    i64: Type<D> + for<'q> Encode<'q, D>,
+    String: Type<D> + for<'q> Encode<'q, D>,
+{
+    let bytes = "CAST(coalesce(sum(coalesce(bytes_up, 0) + coalesce(bytes_down, 0)), 0) AS BIGINT)";
+    let mut sql = QueryBuilder::new(format!("SELECT {bytes} FROM entry WHERE kind = 'tunnel' AND started_at >= "));
+    sql.push_bind(since.as_microsecond());
+    let (column, id) = match of {
+        TunnelsOf::Key(hash) => ("key_hash", hash),
+        TunnelsOf::Host(host) => ("host", host),
+    };
+    sql.push(format!(" AND {column} = ")).push_bind(id.clone());
+    sql
+}
+
 /// The statement: with `by` each group, without it all of them in one.
 pub(super) fn sum_up<D: Database>(by: bool, span: Span) -> QueryBuilder<D>
 where
@@ -29,11 +68,12 @@ where
 {
     let mut sql = QueryBuilder::new("SELECT ");
     if by {
-        sql.push("host, coalesce(destination, ''), ");
+        sql.push("host, coalesce(destination, ''), max(address), count(DISTINCT address), ");
     }
+    let cost = "CAST(coalesce(sum(cost_nanousd), 0) AS BIGINT)";
     let bytes = ["bytes_up", "bytes_down"].map(|column| format!("CAST(coalesce(sum({column}), 0) AS BIGINT)"));
     let refused = "count(CASE WHEN status = 'refused' THEN 1 END)";
-    sql.push(format!("{}, {}, count(*), {refused}", bytes[0], bytes[1]));
+    sql.push(format!("{}, {}, count(*), {refused}, {cost}", bytes[0], bytes[1]));
     sql.push(" FROM entry WHERE kind = 'tunnel'");
     push_span(&mut sql, span);
     if by {
@@ -50,7 +90,8 @@ where
     i64: Type<R::Database> + Decode<'r, R::Database>,
     String: Type<R::Database> + Decode<'r, R::Database>,
 {
-    Ok(EgressGroup { host: row.try_get(0)?, destination: row.try_get(1)?, sums: read_sums(row, 2)? })
+    let (host, destination, address) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+    Ok(EgressGroup { host, destination, address, addresses: unsigned(row.try_get(3)?), sums: read_sums(row, 4)? })
 }
 
 /// Reads the sums that stand from this place on.
@@ -61,5 +102,6 @@ where
 {
     let count = |place: usize| Ok::<_, sqlx::Error>(unsigned(row.try_get(from + place)?));
     let refused = count(3)?;
-    Ok(EgressSums { bytes_up: count(0)?, bytes_down: count(1)?, tunnels: count(2)?.saturating_sub(refused), refused })
+    let (bytes_up, bytes_down, cost_nanousd) = (count(0)?, count(1)?, row.try_get(from + 4)?);
+    Ok(EgressSums { bytes_up, bytes_down, tunnels: count(2)?.saturating_sub(refused), refused, cost_nanousd })
 }

@@ -1,5 +1,6 @@
 //! One row before it is written.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use fleetgate_wire::money::NanoDollars;
@@ -61,6 +62,8 @@ pub struct Entry {
     pub destination: Option<String>,
     /// A tunnel's bytes: towards the destination, towards the client.
     pub bytes: Option<(u64, u64)>,
+    /// The address that was dialled for it.
+    pub address: Option<SocketAddr>,
 }
 
 /// What a row is about.
@@ -137,6 +140,7 @@ impl Entry {
         let host_seen = self.caller.host_seen();
         let marks = self.caller.marks(host_seen.as_ref());
         let sighting = self.caller.origin.sighting.as_ref().map(ToString::to_string);
+        let address = self.address.map(|address| address.to_string());
         show(&Record {
             id: self.id.as_u128(),
             kind: self.kind.word(),
@@ -184,6 +188,7 @@ impl Entry {
                 host_seen: host_seen.as_ref().map(|host| cut(host.as_str())),
                 sighting: sighting.as_deref(),
             },
+            address: address.as_deref(),
         })
     }
 }

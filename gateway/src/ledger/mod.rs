@@ -50,6 +50,7 @@ pub use backup::{
     restore,
 };
 pub use dimension::{Dimension, DimensionError};
+pub use egress::TunnelsOf;
 pub use entities::Totals;
 pub use entry::{Entry, Kind, Status};
 pub use invitations::{Invitation, InvitationState, Redemption};

@@ -124,6 +124,9 @@ pub struct Record<'a> {
     /// Written behind all else, see [`FORMAT`](super::journal::FORMAT).
     #[serde(skip)]
     pub provenance: Provenance<'a>,
+    /// The address that was dialled for a tunnel. Written behind the provenance.
+    #[serde(skip)]
+    pub address: Option<&'a str>,
 }
 
 impl Record<'_> {

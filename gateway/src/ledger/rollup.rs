@@ -72,12 +72,22 @@ pub(super) struct Charged<'a> {
     pub(super) started_at: i64,
 }
 
+/// What a row adds to sums. A tunnel is no call, and counts where its bytes have a price.
+fn sum_of(record: &Record<'_>) -> Option<Sum> {
+    let sum = Sum::of_call(record.cost_nanousd, record.reserved_nanousd);
+    match record.kind {
+        "call" => Some(sum),
+        _ if sum.cost_nanousd > 0 => Some(Sum { calls: 0, ..sum }),
+        _ => None,
+    }
+}
+
 impl Rollup {
     /// Adds a row to the sums of all scopes that it counts in, and to the sightings.
     pub(super) fn add(&mut self, record: &Record<'_>) {
         self.sightings.add(record);
-        if record.kind == "call" {
-            self.change(&record.charged(), Sum::of_call(record.cost_nanousd, record.reserved_nanousd));
+        if let Some(sum) = sum_of(record) {
+            self.change(&record.charged(), sum);
         }
     }
 
@@ -86,12 +96,9 @@ impl Rollup {
         let mut alike: HashMap<Charged<'r>, Sum> = HashMap::new();
         for record in records {
             self.sightings.add(record);
-            if record.kind != "call" {
-                continue;
-            }
+            let Some(more) = sum_of(record) else { continue };
             let charged = record.charged();
             let started_at = charged.started_at.div_euclid(BUCKET) * BUCKET;
-            let more = Sum::of_call(record.cost_nanousd, record.reserved_nanousd);
             alike.entry(Charged { started_at, ..charged }).or_default().add(more);
         }
         for (charged, sum) in alike {

@@ -94,6 +94,7 @@ where
         user_agent: row.try_get("user_agent")?,
         upstream_id: row.try_get("upstream_id")?,
         destination: row.try_get("destination")?,
+        address: row.try_get("address")?,
         bytes_up: count("bytes_up")?,
         bytes_down: count("bytes_down")?,
         process: row.try_get("process")?,

@@ -11,6 +11,7 @@ use fleetgate_wire::virtual_key::KeyHash;
 use jiff::Timestamp;
 
 use super::dimension::Dimension;
+use super::egress::TunnelsOf;
 use super::invitations::{Invitation, Redemption, StoredInvitation};
 use super::journal::{Batch, Unreadable};
 use super::keys::KeyChange;
@@ -97,6 +98,13 @@ impl Store {
         match self {
             Self::Sqlite(sqlite) => sqlite.egress(span).await,
             Self::Postgres(postgres) => postgres.egress(span).await,
+        }
+    }
+
+    pub(super) async fn tunnel_bytes(&self, of: &TunnelsOf, since: Timestamp) -> Result<i64, sqlx::Error> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.tunnel_bytes(of, since).await,
+            Self::Postgres(postgres) => postgres.tunnel_bytes(of, since).await,
         }
     }
 

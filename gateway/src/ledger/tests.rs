@@ -88,6 +88,7 @@ pub(super) fn entry(change: impl FnOnce(&mut Entry)) -> Entry {
         upstream_id: None,
         destination: None,
         bytes: None,
+        address: None,
     };
     change(&mut entry);
     entry
@@ -139,6 +140,7 @@ pub(super) fn record(id: u128) -> Record<'static> {
         bytes_up: None,
         bytes_down: None,
         provenance: Provenance::default(),
+        address: None,
     }
 }
 

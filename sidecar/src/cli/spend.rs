@@ -180,13 +180,22 @@ fn list_stragglers(hosts: &[Straggler]) -> String {
 }
 
 fn list_egress(egress: &Egress) -> String {
-    let mut table = Table::new(["host", "destination", "tunnels", "refused", "bytes up", "bytes down"]);
-    let figures =
-        |sums: &EgressSums| [sums.tunnels, sums.refused, sums.bytes_up, sums.bytes_down].map(|n| n.to_string());
+    let mut table =
+        Table::new(["host", "destination", "address", "tunnels", "refused", "bytes up", "bytes down", "cost"]);
+    let figures = |sums: &EgressSums| {
+        let counts = [sums.tunnels, sums.refused, sums.bytes_up, sums.bytes_down].map(|n| n.to_string());
+        counts.into_iter().chain([NanoDollars(sums.cost_nanousd).to_string()])
+    };
     for group in &egress.groups {
-        table.push([group.host.clone(), group.destination.clone()].into_iter().chain(figures(&group.sums)));
+        let address = match (&group.address, group.addresses) {
+            (Some(address), 1) => address.clone(),
+            (_, 0) | (None, _) => "-".to_owned(),
+            (_, several) => format!("{several} addresses"),
+        };
+        let names = [group.host.clone(), group.destination.clone(), address];
+        table.push(names.into_iter().chain(figures(&group.sums)));
     }
-    table.push(["total".to_owned(), String::new()].into_iter().chain(figures(&egress.total)));
+    table.push(["total".to_owned(), String::new(), String::new()].into_iter().chain(figures(&egress.total)));
     let more = "There are more groups than these, and the total holds them: say --since\n";
     format!("{table}{}", if egress.left_off { more } else { "" })
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use fleetgate_wire::authority::Authority;
 use fleetgate_wire::header;
-use fleetgate_wire::tunnel::{TunnelLimits, TunnelReport, relay};
+use fleetgate_wire::tunnel::{End, TunnelLimits, TunnelReport, relay, relay_tcp};
 use http::header::HOST;
 use http::{HeaderMap, HeaderValue, Method, Request, Response};
 use http_body_util::Empty;
@@ -97,9 +97,26 @@ fn connect_request(to: &Authority, headers: HeaderMap) -> Option<Request<Empty<B
 
 /// Joins both ends. Each end's bytes that came along with its head are still in it and go first.
 pub(crate) async fn join(client: Upgraded, tunnel: OpenTunnel) -> TunnelReport {
-    let gateway = TokioIo::new(tunnel.gateway);
-    let report = relay(TokioIo::new(client), Bytes::new(), gateway, TunnelLimits::default()).await;
-    tunnel.metrics.tunnel_bytes_up.add(report.up);
-    tunnel.metrics.tunnel_bytes_down.add(report.down);
+    let OpenTunnel { gateway, metrics, _counted: counted } = tunnel;
+    let report = relay_between(client, gateway).await;
+    metrics.tunnel_bytes_up.add(report.up);
+    metrics.tunnel_bytes_down.add(report.down);
+    drop(counted);
     report
+}
+
+/// Between the sockets themselves where both are TCP's, so that a reset is passed on; a client may also have come by a local socket.
+async fn relay_between(client: Upgraded, gateway: Upgraded) -> TunnelReport {
+    let limits = TunnelLimits::default();
+    let client = match client.downcast::<TokioIo<TcpStream>>() {
+        Ok(parts) => End { stream: parts.io.into_inner(), early: parts.read_buf },
+        Err(client) => return relay(TokioIo::new(client), Bytes::new(), TokioIo::new(gateway), limits).await,
+    };
+    match gateway.downcast::<TokioIo<TcpStream>>() {
+        Ok(parts) => {
+            let gateway = End { stream: parts.io.into_inner(), early: parts.read_buf };
+            relay_tcp(client, gateway, limits, std::future::pending()).await
+        }
+        Err(gateway) => relay(client.stream, client.early, TokioIo::new(gateway), limits).await,
+    }
 }

@@ -5,10 +5,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::ledger::record::{Provenance, Record};
 
-/// The form of the rows in the frames that are written: a row, and its [`Provenance`] behind it. Frames of an unknown form are
-/// refused, never guessed at.
-pub(crate) const FORMAT: u8 = 2;
-/// The form before that: rows without provenance. An update finds such frames where the older version was killed.
+/// The form of the rows in the frames that are written: a row, behind it its [`Provenance`], and behind that the address that was
+/// dialled. Frames of an unknown form are refused, never guessed at.
+pub(crate) const FORMAT: u8 = 3;
+/// The form before that: rows without an address. An update finds such frames where the older version was killed.
+const FORMAT_WITHOUT_ADDRESS: u8 = 2;
+/// The first form: rows without provenance.
 const FORMAT_WITHOUT_PROVENANCE: u8 = 1;
 const HEAD: usize = 8;
 /// Where in a frame its row begins: behind length, checksum, form and kind.
@@ -53,11 +55,12 @@ impl<'a> Frame<'a> {
 pub(super) fn read(form: u8, payload: &[u8]) -> Result<Record<'_>, Unreadable> {
     let unreadable = |_| Unreadable { form };
     let (record, rest) = postcard::take_from_bytes::<Record<'_>>(payload).map_err(unreadable)?;
-    let provenance = match form {
-        FORMAT_WITHOUT_PROVENANCE => Provenance::default(),
+    let (provenance, address) = match form {
+        FORMAT_WITHOUT_PROVENANCE => (Provenance::default(), None),
+        FORMAT_WITHOUT_ADDRESS => (postcard::from_bytes(rest).map_err(unreadable)?, None),
         _ => postcard::from_bytes(rest).map_err(unreadable)?,
     };
-    Ok(Record { provenance, ..record })
+    Ok(Record { provenance, address, ..record })
 }
 
 /// Writes a frame into `buffer`, which is emptied first.
@@ -67,7 +70,7 @@ pub(in crate::ledger) fn encode(kind: Kind, record: &Record<'_>, buffer: &mut Ve
     buffer.extend_from_slice(&[FORMAT, kind as u8]);
     // Writing to memory cannot fail, and every field has a form.
     let written = postcard::to_extend(record, std::mem::take(buffer));
-    if let Ok(bytes) = written.and_then(|bytes| postcard::to_extend(&record.provenance, bytes)) {
+    if let Ok(bytes) = written.and_then(|bytes| postcard::to_extend(&(&record.provenance, record.address), bytes)) {
         *buffer = bytes;
     }
     let payload = buffer.len() - HEAD;
@@ -123,6 +126,7 @@ mod tests {
         row.error = Some("🦊");
         row.provenance.process = Some("/usr/bin/python3");
         row.provenance.marks = vec!["fallback_key"];
+        row.address = Some("8.8.8.8:443");
         encode(Kind::Settled, &row, &mut buffer);
         buffer.extend_from_slice(&[0; 100]);
         let frame = decode(&buffer).unwrap().unwrap();
@@ -140,22 +144,38 @@ mod tests {
     fn a_record_of_the_first_form_is_read_and_has_no_provenance() {
         let frame = decode(FIRST_FORM).unwrap().unwrap();
         assert_eq!((frame.kind, frame.record().unwrap()), (Kind::Settled, record(7)));
-        // The second form without its provenance is damaged.
-        let mut second = FIRST_FORM.to_vec();
-        second[HEAD] = FORMAT;
-        let checksum = crc32fast::hash(&second[HEAD..]).to_le_bytes();
-        second[4..HEAD].copy_from_slice(&checksum);
-        assert!(decode(&second).unwrap().unwrap().record().is_err());
+        // A later form without its provenance is damaged.
+        for form in [FORMAT_WITHOUT_ADDRESS, FORMAT] {
+            assert!(decode(&in_form(form, FIRST_FORM)).unwrap().unwrap().record().is_err());
+        }
+    }
+
+    /// The same bytes, said to be of another form.
+    fn in_form(form: u8, bytes: &[u8]) -> Vec<u8> {
+        let mut bytes = bytes.to_vec();
+        bytes[HEAD] = form;
+        let size = u32::try_from(bytes.len() - HEAD).unwrap().to_le_bytes();
+        bytes[..4].copy_from_slice(&size);
+        let checksum = crc32fast::hash(&bytes[HEAD..]).to_le_bytes();
+        bytes[4..HEAD].copy_from_slice(&checksum);
+        bytes
+    }
+
+    #[test]
+    fn a_record_of_the_second_form_is_read_and_has_no_address() {
+        let mut row = record(7);
+        row.provenance.marks = vec!["fallback_key"];
+        let mut bytes = FIRST_FORM.to_vec();
+        bytes.extend(postcard::to_allocvec(&row.provenance).unwrap());
+        let bytes = in_form(FORMAT_WITHOUT_ADDRESS, &bytes);
+        assert_eq!(decode(&bytes).unwrap().unwrap().record().unwrap(), row);
     }
 
     #[test]
     fn another_form_is_refused_and_not_taken_for_the_end() {
         let mut buffer = Vec::new();
         encode(Kind::Opened, &record(7), &mut buffer);
-        buffer[HEAD] = FORMAT + 1;
-        let checksum = crc32fast::hash(&buffer[HEAD..]).to_le_bytes();
-        buffer[4..HEAD].copy_from_slice(&checksum);
-        assert!(decode(&buffer).is_err());
+        assert!(decode(&in_form(FORMAT + 1, &buffer)).is_err());
     }
 
     proptest! {

@@ -14,7 +14,7 @@ use crate::ledger::rollup::{Rollup, Sum, each_scope};
 use crate::ledger::sighting::LIVE;
 
 /// The columns and the types of their arrays, in the order in which [`arguments`] has them.
-const COLUMNS: [(&str, &str); 45] = [
+const COLUMNS: [(&str, &str); 46] = [
     ("id", "text"),
     ("kind", "text"),
     ("host", "text"),
@@ -60,6 +60,7 @@ const COLUMNS: [(&str, &str); 45] = [
     ("marks", "text"),
     ("host_seen", "text"),
     ("sighting", "text"),
+    ("address", "text"),
 ];
 
 /// A row that is there already stays as it is; only those that were not come back.
@@ -274,6 +275,7 @@ fn arguments(records: &[Record<'_>], gateway: &str) -> Result<PgArguments, BoxDy
     all.add(column(records, |record| record.marks_text()))?;
     all.add(column(records, |record| record.provenance.host_seen))?;
     all.add(column(records, |record| record.provenance.sighting))?;
+    all.add(column(records, |record| record.address))?;
     Ok(all)
 }
 

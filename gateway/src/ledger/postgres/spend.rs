@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use super::Postgres;
 use super::apply::add_up;
 use crate::ledger::dimension::Dimension;
+use crate::ledger::egress::TunnelsOf;
 use crate::ledger::past_call::{self, PastCall, Place};
 use crate::ledger::reprice::{CORRECT, Correction, Repricing};
 use crate::ledger::rollup::Rollup;
@@ -49,6 +50,11 @@ impl Postgres {
         let total = egress::sum_up(false, span).build().fetch_one(&mut *snapshot).await?;
         let rows = egress::sum_up(true, span).build().fetch_all(&mut *snapshot).await?;
         Ok((rows.iter().map(egress::read_group).collect::<Result<_, _>>()?, egress::read_sums(&total, 0)?))
+    }
+
+    /// Bytes of somebody's tunnels.
+    pub(in crate::ledger) async fn tunnel_bytes(&self, of: &TunnelsOf, since: Timestamp) -> Result<i64, sqlx::Error> {
+        egress::sum_of(of, since).build_query_scalar().fetch_one(self.pool().await?).await
     }
 
     pub(in crate::ledger) async fn stragglers(&self, span: Span) -> Result<Vec<Straggler>, sqlx::Error> {

@@ -68,5 +68,6 @@ fn record(id: u128, started_at: i64, cost: Option<i64>) -> Record<'static> {
         bytes_up: None,
         bytes_down: Some(u64::MAX),
         provenance: Provenance::default(),
+        address: None,
     }
 }

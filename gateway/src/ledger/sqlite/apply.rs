@@ -32,7 +32,7 @@ const SEE: &str = "INSERT INTO sighting (provider, fingerprint, host, workload, 
                    DO UPDATE SET first_seen = min(first_seen, excluded.first_seen), \
                    last_seen = max(last_seen, excluded.last_seen), count = count + excluded.count";
 
-const COLUMNS: [&str; 44] = [
+const COLUMNS: [&str; 45] = [
     "id",
     "kind",
     "host",
@@ -77,6 +77,7 @@ const COLUMNS: [&str; 44] = [
     "marks",
     "host_seen",
     "sighting",
+    "address",
 ];
 
 impl Sqlite {
@@ -191,6 +192,7 @@ fn put(insert: &mut Statement<'_>, record: &Record<'_>) -> rusqlite::Result<usiz
         &marks,
         &record.provenance.host_seen,
         &record.provenance.sighting,
+        &record.address,
     ];
     insert.execute(values.as_slice())
 }

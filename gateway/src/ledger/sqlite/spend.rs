@@ -3,9 +3,11 @@
 use fleetgate_wire::egress::{EgressGroup, EgressSums};
 use fleetgate_wire::seen::{Sighting, Straggler};
 use fleetgate_wire::spend::{Group, Sums, UnpricedModel};
+use jiff::Timestamp;
 
 use super::Sqlite;
 use crate::ledger::dimension::Dimension;
+use crate::ledger::egress::TunnelsOf;
 use crate::ledger::spend::Span;
 use crate::ledger::sums::{self, SqlDialect};
 use crate::ledger::{egress, sighting, straggler};
@@ -41,6 +43,11 @@ impl Sqlite {
         let total = egress::sum_up(false, span).build().fetch_one(&mut *snapshot).await?;
         let rows = egress::sum_up(true, span).build().fetch_all(&mut *snapshot).await?;
         Ok((rows.iter().map(egress::read_group).collect::<Result<_, _>>()?, egress::read_sums(&total, 0)?))
+    }
+
+    /// Bytes of somebody's tunnels.
+    pub(in crate::ledger) async fn tunnel_bytes(&self, of: &TunnelsOf, since: Timestamp) -> Result<i64, sqlx::Error> {
+        egress::sum_of(of, since).build_query_scalar().fetch_one(&self.readers).await
     }
 
     pub(in crate::ledger) async fn stragglers(&self, span: Span) -> Result<Vec<Straggler>, sqlx::Error> {

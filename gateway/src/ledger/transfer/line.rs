@@ -40,7 +40,7 @@ pub(in crate::ledger) struct Line(pub(in crate::ledger) Vec<Cell>);
 use Kind::{Number, Text};
 
 /// Every column of the table.
-pub(in crate::ledger) const COLUMNS: [(&str, Kind); 47] = [
+pub(in crate::ledger) const COLUMNS: [(&str, Kind); 48] = [
     ("id", Text),
     ("kind", Text),
     ("host", Text),
@@ -88,6 +88,7 @@ pub(in crate::ledger) const COLUMNS: [(&str, Kind); 47] = [
     ("marks", Text),
     ("host_seen", Text),
     ("sighting", Text),
+    ("address", Text),
 ];
 
 impl Line {
@@ -172,6 +173,7 @@ impl Line {
                 sighting: self.text("sighting"),
                 ..Provenance::default()
             },
+            address: None,
         })
     }
 }

@@ -1,8 +1,14 @@
 //! The one tunnel loop: bytes both ways, half-close kept, counted on every way out.
 
+mod buffer;
+mod clock;
+#[cfg(target_os = "linux")]
+mod pipe;
+mod tcp;
+
 use std::future::Future;
 use std::io;
-use std::sync::Mutex;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
@@ -10,11 +16,16 @@ use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::Instant;
 
+use clock::ActivityClock;
+pub use tcp::{End, relay_tcp};
+
 /// One read's worth. TLS records are at most 16 KiB.
 const BUFFER_SIZE: usize = 16 * 1024;
+/// A tunnel that waits for its account says so often enough not to count as silent.
+const HELD_UP: Duration = Duration::from_secs(1);
 
-/// When a silent tunnel is taken down.
-#[derive(Debug, Clone, Copy)]
+/// What a tunnel may do.
+#[derive(Debug, Clone)]
 pub struct TunnelLimits {
     /// Longest silence on *both* ways together: one busy way keeps the tunnel up.
     pub idle: Duration,
@@ -22,11 +33,30 @@ pub struct TunnelLimits {
     pub half_closed_idle: Duration,
     /// Longest life, however busy.
     pub life: Option<Duration>,
+    /// Who is told of every byte and may slow the tunnel down, or end it.
+    pub account: Option<Arc<dyn Account>>,
+}
+
+/// Whoever pays for a tunnel's bytes; many tunnels may share one.
+pub trait Account: std::fmt::Debug + Send + Sync {
+    /// Takes note of bytes that went through, whichever way.
+    fn charge(&self, bytes: u64) -> Charge;
+}
+
+/// What an account says to more bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Charge {
+    /// Go on.
+    Go,
+    /// Go on after a while.
+    Wait(Duration),
+    /// No more: the tunnel ends.
+    Stop,
 }
 
 impl Default for TunnelLimits {
     fn default() -> Self {
-        Self { idle: Duration::from_secs(600), half_closed_idle: Duration::from_secs(60), life: None }
+        Self { idle: Duration::from_secs(600), half_closed_idle: Duration::from_secs(60), life: None, account: None }
     }
 }
 
@@ -54,6 +84,8 @@ pub enum TunnelEnd {
     Expired,
     /// The program that held it was stopped.
     Stopped,
+    /// Its account has no bytes left.
+    Spent,
 }
 
 impl TunnelEnd {
@@ -66,6 +98,7 @@ impl TunnelEnd {
             Self::Idle => "idle_timeout",
             Self::Expired => "max_lifetime",
             Self::Stopped => "stopped",
+            Self::Spent => "byte_limit",
         }
     }
 }
@@ -97,19 +130,84 @@ where
     let clock = ActivityClock::start();
     let (up, down) = (AtomicU64::new(0), AtomicU64::new(0));
 
-    let upward = copy(early, client_reads, destination_writes, &up, &clock);
-    let downward = copy(Bytes::new(), destination_reads, client_writes, &down, &clock);
+    let account = limits.account.as_deref();
+    let upward = copy(early, client_reads, destination_writes, Way { count: &up, clock: &clock, account });
+    let downward = copy(Bytes::new(), destination_reads, client_writes, Way { count: &down, clock: &clock, account });
     let both = async { tokio::try_join!(upward, downward) };
-    let end = tokio::select! {
+    let end = ended(both, &clock, &limits, stop).await;
+    TunnelReport { up: up.load(Relaxed), down: down.load(Relaxed), end }
+}
+
+/// Waits for the first reason to end.
+async fn ended(
+    both: impl Future<Output = Result<((), ()), Ended>>,
+    clock: &ActivityClock,
+    limits: &TunnelLimits,
+    stop: impl Future<Output = ()>,
+) -> TunnelEnd {
+    tokio::select! {
+        biased;
         result = both => match result {
             Ok(_) => TunnelEnd::Closed,
-            Err(error) => TunnelEnd::Broken(error.kind()),
+            Err(Ended::Io(error)) => TunnelEnd::Broken(error.kind()),
+            Err(Ended::Spent) => TunnelEnd::Spent,
         },
         () = clock.silence(limits) => TunnelEnd::Idle,
         () = lived(limits.life) => TunnelEnd::Expired,
         () = stop => TunnelEnd::Stopped,
-    };
-    TunnelReport { up: up.load(Relaxed), down: down.load(Relaxed), end }
+    }
+}
+
+/// Why one way ended before its end.
+enum Ended {
+    Io(io::Error),
+    Spent,
+}
+
+impl From<io::Error> for Ended {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+/// What the two ways of a tunnel are counted in.
+#[derive(Clone, Copy)]
+struct Way<'a> {
+    count: &'a AtomicU64,
+    clock: &'a ActivityClock,
+    account: Option<&'a dyn Account>,
+}
+
+impl Way<'_> {
+    fn wrote(&self, bytes: usize) {
+        self.count.fetch_add(bytes as u64, Relaxed);
+        self.clock.touch();
+    }
+
+    /// Asks the account, if there is one, whether there may be more than these.
+    async fn charge(&self, bytes: usize) -> Result<(), Ended> {
+        match self.account.map_or(Charge::Go, |account| account.charge(bytes as u64)) {
+            Charge::Go => Ok(()),
+            Charge::Wait(time) => {
+                let until = Instant::now() + time;
+                while Instant::now() < until {
+                    tokio::time::sleep_until(until.min(Instant::now() + HELD_UP)).await;
+                    // It is held up, not silent.
+                    self.clock.touch();
+                }
+                Ok(())
+            }
+            Charge::Stop => Err(Ended::Spent),
+        }
+    }
+
+    fn finish(&self, ended: io::Result<()>) -> Result<(), Ended> {
+        match ended {
+            // The peer may have gone already; what it still sends the other way is not lost for that.
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(()),
+            result => Ok(result?),
+        }
+    }
 }
 
 async fn lived(life: Option<Duration>) {
@@ -123,90 +221,36 @@ async fn copy(
     early: Bytes,
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
-    count: &AtomicU64,
-    clock: &ActivityClock,
-) -> io::Result<()> {
-    write_counted(&mut to, &early, count, clock).await?;
+    way: Way<'_>,
+) -> Result<(), Ended> {
+    write_counted(&mut to, &early, way).await?;
+    way.charge(early.len()).await?;
+    // It may be the last to hold a buffer of the connection's.
+    drop(early);
     let mut buffer = vec![0u8; BUFFER_SIZE];
     loop {
         let length = from.read(&mut buffer).await?;
-        clock.touch();
+        way.clock.touch();
         if length == 0 {
-            clock.half_close();
-            // The peer may have gone already; what it still sends the other way is not lost for that.
-            return match to.shutdown().await {
-                Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(()),
-                result => result,
-            };
+            way.clock.half_close();
+            return way.finish(to.shutdown().await);
         }
-        write_counted(&mut to, &buffer[..length], count, clock).await?;
+        write_counted(&mut to, &buffer[..length], way).await?;
+        way.charge(length).await?;
     }
 }
 
 /// Writes all, counting what was really taken even when a later piece fails.
-async fn write_counted(
-    to: &mut (impl AsyncWrite + Unpin),
-    mut bytes: &[u8],
-    count: &AtomicU64,
-    clock: &ActivityClock,
-) -> io::Result<()> {
+async fn write_counted(to: &mut (impl AsyncWrite + Unpin), mut bytes: &[u8], way: Way<'_>) -> io::Result<()> {
     while !bytes.is_empty() {
         let taken = to.write(bytes).await?;
         if taken == 0 {
             return Err(io::ErrorKind::WriteZero.into());
         }
-        count.fetch_add(taken as u64, Relaxed);
-        clock.touch();
+        way.wrote(taken);
         bytes = &bytes[taken..];
     }
     to.flush().await
-}
-
-/// When something last moved, on either way.
-struct ActivityClock {
-    state: Mutex<Activity>,
-}
-
-#[derive(Clone, Copy)]
-struct Activity {
-    last: Instant,
-    half_closed: bool,
-}
-
-impl ActivityClock {
-    fn start() -> Self {
-        Self { state: Mutex::new(Activity { last: Instant::now(), half_closed: false }) }
-    }
-
-    fn update(&self, change: impl FnOnce(&mut Activity)) -> Activity {
-        // A poisoned lock is harmless here: the state is two plain values.
-        let mut state = self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        change(&mut state);
-        *state
-    }
-
-    fn touch(&self) {
-        self.update(|activity| activity.last = Instant::now());
-    }
-
-    fn half_close(&self) {
-        self.update(|activity| activity.half_closed = true);
-    }
-
-    /// Resolves once nothing has moved for as long as the limits allow.
-    async fn silence(&self, limits: TunnelLimits) {
-        loop {
-            let activity = self.update(|_| ());
-            let allowed = if activity.half_closed { limits.half_closed_idle } else { limits.idle };
-            let deadline = activity.last + allowed;
-            if deadline <= Instant::now() {
-                return;
-            }
-            // Wakes at least this often, so that a half-close during a long wait shortens it.
-            let next_look = Instant::now() + limits.half_closed_idle;
-            tokio::time::sleep_until(deadline.min(next_look)).await;
-        }
-    }
 }
 
 #[cfg(test)]
