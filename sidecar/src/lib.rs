@@ -14,6 +14,7 @@ pub mod front;
 pub mod identity;
 pub mod inject;
 pub mod keystore;
+pub mod launch;
 pub mod local;
 pub mod metrics;
 pub mod notify;

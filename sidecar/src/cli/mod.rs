@@ -7,7 +7,9 @@ mod invites;
 mod key;
 mod keys;
 mod logs;
+mod modes;
 mod reprice;
+mod run;
 mod sidecar;
 mod spend;
 mod status;
@@ -33,7 +35,9 @@ use crate::forward::{GatewayUrl, GatewayUrlError};
 use crate::front::ListenError;
 use crate::identity::IdentityError;
 use crate::keystore::{Enrolment, HostsFileError, KeyReadError, NoKey, PlaceError};
+use crate::launch::ModesFileError;
 use crate::places;
+use run::RunError;
 
 /// `fleetgate doctor` could not look at all, as with a wrong flag.
 const EXIT_CANNOT_RUN: u8 = 2;
@@ -58,6 +62,10 @@ enum Command {
     Wait(wait::WaitArgs),
     /// Get this machine its key, with an invitation
     Enroll(enroll::EnrollArgs),
+    /// Start a program whose calls go through the sidecar
+    Run(run::RunArgs),
+    /// List the modes of `fleetgate run`
+    Modes(modes::ModesArgs),
     /// Set, show, forget or replace this machine's own keys
     Key(key::KeyArgs),
     /// Find out why calls do not arrive
@@ -215,6 +223,12 @@ pub enum CliError {
         /// Why.
         why: AdminError,
     },
+    /// `fleetgate run` did not become the program.
+    #[error(transparent)]
+    Run(#[from] RunError),
+    /// The person's own modes.
+    #[error("{0}; until it is mended, modes are as shipped")]
+    Modes(ModesFileError),
     /// The runtime, signals, standard output.
     #[error(transparent)]
     System(#[from] io::Error),
@@ -227,6 +241,7 @@ impl CliError {
         match self {
             Self::Listen(ListenError::Taken { .. }) => ExitCode::from(EXIT_PORT_TAKEN),
             Self::Doctor(_) => ExitCode::from(EXIT_CANNOT_RUN),
+            Self::Run(error) => error.exit_code(),
             _ => ExitCode::FAILURE,
         }
     }
@@ -237,11 +252,18 @@ impl CliError {
 /// # Errors
 /// When the command fails.
 pub fn run(cli: Cli) -> Result<(), CliError> {
+    // These two need neither log nor runtime: a program is started within a few milliseconds, and by a process of one thread.
+    let command = match cli.command {
+        Command::Run(args) => return Ok(run::run(args)?),
+        Command::Modes(args) => return modes::run(&args),
+        command => command,
+    };
     start_log();
     // One thread carries thousands of streams, and an idle sidecar stays small.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let result = runtime.block_on(async {
-        match cli.command {
+        match command {
+            Command::Run(_) | Command::Modes(_) => Ok(()),
             Command::Sidecar(args) => sidecar::run(args).await,
             Command::Whoami(args) => whoami::run(args).await,
             Command::Wait(args) => wait::run(&args).await,
