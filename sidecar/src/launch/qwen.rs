@@ -9,6 +9,8 @@ pub(super) fn wire(child: &mut Child, plan: &Plan<'_>) {
     let base = format!("{}/v1", plan.base());
     child.set("OPENAI_BASE_URL", &base);
     child.set("OPENAI_API_KEY", PLACEHOLDER);
+    // They go to Alibaba from this machine's own address.
+    child.set("QWEN_USAGE_STATISTICS_ENABLED", "false");
     child.unset(&["QWEN_DEFAULT_AUTH_TYPE", "ANTHROPIC_BASE_URL", "GOOGLE_GEMINI_BASE_URL"]);
     child.add(&["--auth-type", "openai", "--openai-base-url", &base, "--openai-api-key", PLACEHOLDER]);
     if let Some(models) = &plan.models {
