@@ -139,8 +139,9 @@ fn the_program_takes_the_place_of_the_process_with_its_arguments_untouched() {
     let home = Home::new();
     let raw = OsStr::from_bytes(b"\xff\xfe");
     let words = ["--mode", "kimi", "-- --x", "", "a b", "--print"].map(OsStr::new);
-    let child = home.fleetgate().args(["run", "--", "script"]).args(words).arg(raw);
-    let child = child.stdout(std::process::Stdio::piped()).spawn().expect("it starts");
+    let mut command = home.fleetgate();
+    command.args(["run", "--", "script"]).args(words).arg(raw);
+    let child = command.stdout(std::process::Stdio::piped()).spawn().expect("it starts");
     let pid = child.id();
     let output = child.wait_with_output().expect("it ends");
     let mut expected: Vec<u8> = Vec::new();

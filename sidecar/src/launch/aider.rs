@@ -15,7 +15,13 @@ pub(super) fn wire(child: &mut Child, plan: &Plan<'_>) {
     child.set("LITELLM_LOCAL_MODEL_COST_MAP", "True");
     child.unset(&["OPENAI_BASE_URL", "ANTHROPIC_BASE_URL", "OPENAI_API_TYPE", "OPENAI_ORGANIZATION"]);
     child.add(&["--openai-api-base", &with_version, "--openai-api-key", PLACEHOLDER]);
-    child.add(&["--anthropic-api-key", PLACEHOLDER, "--set-env", &format!("ANTHROPIC_API_BASE={base}")]);
+    child.add(&["--anthropic-api-key", PLACEHOLDER]);
+    // litellm takes the second name of each before the first.
+    for (name, url) in
+        [("OPENAI_BASE_URL", &with_version), ("ANTHROPIC_API_BASE", &base), ("ANTHROPIC_BASE_URL", &base)]
+    {
+        child.add(&["--set-env", &format!("{name}={url}")]);
+    }
     child.add(&["--no-check-update", "--no-analytics"]);
     if let Some(models) = &plan.models {
         let named = |model: &super::mode::Model| format!("openai/{}", model.as_str());

@@ -35,21 +35,28 @@ pub(super) fn wire(child: &mut Child, plan: &Plan<'_>) -> Result<(), LaunchError
     Ok(())
 }
 
-/// A login that its settings name sends calls to Google, whatever the base URL.
+/// With a base URL set it starts only where its settings choose a key as login (version 0.61.0), and another login sends calls to
+/// Google whatever the base URL.
 fn refuse_other_logins(plan: &Plan<'_>) -> Result<(), LaunchError> {
-    let mut files = vec![plan.places.system.join("etc/gemini-cli/settings.json")];
-    files.extend(
-        [&plan.places.home, &plan.places.directory].into_iter().flatten().map(|at| at.join(".gemini/settings.json")),
-    );
-    for file in files {
-        let Ok(text) = fs::read_to_string(&file) else { continue };
-        let Ok(settings) = serde_json::from_str::<Value>(&text) else { continue };
-        let chosen = settings.pointer("/security/auth/selectedType").and_then(Value::as_str);
-        if chosen.is_some_and(|chosen| chosen != KEY_LOGIN) {
-            let next = format!("set it to \"{KEY_LOGIN}\", or remove it");
-            let keys = vec!["security.auth.selectedType".to_owned()];
-            return Err(LaunchError::Settings { file, keys, program: "gemini-cli", next });
-        }
+    let home = plan.places.home.clone().unwrap_or_default().join(".gemini/settings.json");
+    let mut files = vec![home.clone()];
+    files.extend(plan.places.directory.iter().map(|at| at.join(".gemini/settings.json")));
+    files.push(plan.places.system.join("etc/gemini-cli/settings.json"));
+    let chosen = files.into_iter().filter_map(|file| {
+        let settings: Value = serde_json::from_str(&fs::read_to_string(&file).ok()?).ok()?;
+        let chosen = settings.pointer("/security/auth/selectedType")?.as_str()?.to_owned();
+        Some((file, chosen))
+    });
+    // The strongest is last.
+    let (file, chosen) = chosen.last().unwrap_or((home, "no login".to_owned()));
+    if chosen == KEY_LOGIN {
+        return Ok(());
     }
-    Ok(())
+    let next = format!("write \"{KEY_LOGIN}\" there");
+    Err(LaunchError::Settings {
+        file,
+        keys: vec![format!("{chosen} as security.auth.selectedType")],
+        program: "gemini-cli",
+        next,
+    })
 }

@@ -42,6 +42,7 @@ fn ours(plan: &Plan<'_>) -> Value {
         "autoupdate": false,
         // Others would call providers by themselves.
         "enabled_providers": ["fleetgate", "openai", "anthropic"],
+        "disabled_providers": [],
         "provider": {"openai": {"options": options}, "anthropic": {"options": options}},
     });
     if let Some(models) = &plan.models {

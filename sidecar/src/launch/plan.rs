@@ -154,7 +154,7 @@ pub fn prepare(request: &Request<'_>) -> Result<Child, LaunchError> {
         Program::Known(Launcher::Gemini) => gemini::wire(&mut child, &plan)?,
         Program::Known(Launcher::Opencode) => opencode::wire(&mut child, &plan)?,
         Program::Known(Launcher::Aider) => aider::wire(&mut child, &plan),
-        Program::Known(Launcher::Qwen) => qwen::wire(&mut child, &plan),
+        Program::Known(Launcher::Qwen) => qwen::wire(&mut child, &plan)?,
         Program::Plain => plain::wire(&mut child, &plan),
     }
     if let Some(mode) = mode {
