@@ -42,13 +42,13 @@ fn refuse_other_logins(plan: &Plan<'_>) -> Result<(), LaunchError> {
     let mut files = vec![home.clone()];
     files.extend(plan.places.directory.iter().map(|at| at.join(".gemini/settings.json")));
     files.push(plan.places.system.join("etc/gemini-cli/settings.json"));
-    let chosen = files.into_iter().filter_map(|file| {
+    let mut chosen = files.into_iter().filter_map(|file| {
         let settings: Value = serde_json::from_str(&fs::read_to_string(&file).ok()?).ok()?;
         let chosen = settings.pointer("/security/auth/selectedType")?.as_str()?.to_owned();
         Some((file, chosen))
     });
     // The strongest is last.
-    let (file, chosen) = chosen.last().unwrap_or((home, "no login".to_owned()));
+    let (file, chosen) = chosen.next_back().unwrap_or((home, "no login".to_owned()));
     if chosen == KEY_LOGIN {
         return Ok(());
     }
