@@ -3,8 +3,8 @@
 //! A request goes one way through the rooms: [`front`] takes it, [`workload`] finds out who calls and may they, [`local`] answers what is ours,
 //! [`inject`] exchanges the credential for the one that [`keystore`] found for the label of [`identity`], [`forward`]
 //! carries it to the gateway. [`respond`] writes every error. [`cli`] is what people type, [`admin`] what it asks the gateway,
-//! [`doctor`] why calls do not arrive. [`launch`] knows the launchers, [`settings`] reads and writes their settings files, [`shell`] keeps
-//! the block in a person's start-up files.
+//! [`doctor`] why calls do not arrive, [`launch`] what a program is started with so that its calls come here. [`settings`] reads and writes
+//! launchers' settings files, [`shell`] keeps the block in a person's start-up files.
 
 pub mod admin;
 pub mod cli;

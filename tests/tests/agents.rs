@@ -1,4 +1,4 @@
-//! The launchers with the real Claude Code and Codex, through sidecar and gateway to the provider that answers by itself.
+//! The launchers with the real Claude Code, Codex and opencode, from the block and by `fleetgate run`, through sidecar and gateway to the provider that answers by itself.
 
 #![allow(clippy::expect_used, reason = "a broken expectation is a failed test")]
 
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
-use fleetgate_tests::binaries::workspace;
+use fleetgate_tests::binaries::{self, workspace};
 use fleetgate_tests::real_clients::{node, refusals};
 use fleetgate_tests::{Gateway, Sidecar, Upstream};
 use fleetgate_wire::row::Row;
@@ -36,7 +36,8 @@ async fn desk_with(fields: Value) -> Option<Desk> {
         let params = json!({"model": model, "input_cost_per_token": 1e-6, "output_cost_per_token": 1e-6});
         json!({"model_name": name, "litellm_params": params})
     };
-    let gateway = Gateway::start(|c| c.entry(mock("glm")).entry(mock("claude-*")).entry(mock("gpt-*"))).await;
+    let modes = ["glm", "kimi", "minimax", "deepseek", "qwen", "openrouter", "claude-*", "gpt-*"];
+    let gateway = Gateway::start(|c| modes.iter().fold(c, |c, name| c.entry(mock(name)))).await;
     let key = gateway.key(&fields).await;
     let sidecar = Sidecar::for_host("mac").gateway(&gateway).key(&key).start().await;
     let home = TempDir::new().expect("a temporary directory");
@@ -63,6 +64,28 @@ impl Desk {
         let refused = refusals(&self.gateway).await;
         assert_eq!(refused, 1, "{line} asked {refused} times: {said}");
         assert!(self.gateway.rows().await.is_empty() && self.trap.requests().is_empty());
+    }
+
+    /// Types `fleetgate run …`, with keys of providers and their addresses in the shell; the rows that it made.
+    async fn run_with_keys(&self, words: &str) -> Vec<Row> {
+        let canaries = "export ANTHROPIC_API_KEY=sk-ant-canary OPENAI_API_KEY=sk-canary GEMINI_API_KEY=canary \
+            ANTHROPIC_BASE_URL=$HTTPS_PROXY OPENAI_BASE_URL=$HTTPS_PROXY/v1 CLAUDE_CODE_USE_BEDROCK=1";
+        let program = binaries::binary("fleetgate");
+        let said = self.output(&format!("{canaries}\n'{}' run {words}", program.display())).await;
+        assert!(said.contains("no provider was called"), "{words}: {said}");
+        let rows = self.gateway.rows().await;
+        assert!(!rows.is_empty(), "{words}: {said}");
+        for row in &rows {
+            let shown = format!("{row:?}");
+            assert!(!shown.contains("canary"), "{shown}");
+        }
+        rows
+    }
+
+    fn settings(&self, directory: &str, settings: &Value) {
+        let directory = self.home.path().join(directory);
+        std::fs::create_dir_all(&directory).expect("the directory is ours");
+        std::fs::write(directory.join("settings.json"), settings.to_string()).expect("the directory is ours");
     }
 
     async fn output(&self, line: &str) -> String {
@@ -146,4 +169,96 @@ async fn claude_code_asks_once_for_what_its_budget_cannot_pay_and_shows_why() {
 async fn codex_asks_once_for_what_its_budget_cannot_pay_and_shows_why() {
     let Some(desk) = desk_with(spent()).await else { return };
     desk.is_stopped("codex-fleet exec --skip-git-repo-check -m gpt-5.1-codex hi").await;
+}
+
+const MODES: [&str; 6] = ["glm", "kimi", "minimax", "deepseek", "qwen", "openrouter"];
+
+#[tokio::test]
+async fn claude_code_runs_in_each_mode() {
+    for mode in MODES {
+        let Some(desk) = desk().await else { return };
+        let rows = desk.run_with_keys(&format!("--mode {mode} -- claude -p 'say hi'")).await;
+        assert_row(&rows[0], &format!("claude-{mode}"), "messages", mode);
+        assert!(desk.trap.requests().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn codex_runs_in_each_mode() {
+    for mode in MODES {
+        let Some(desk) = desk().await else { return };
+        let rows = desk.run_with_keys(&format!("--mode {mode} -- codex exec --skip-git-repo-check hi")).await;
+        assert_row(&rows[0], &format!("codex-{mode}"), "responses", mode);
+        assert!(desk.trap.requests().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn opencode_runs_in_each_mode() {
+    for mode in MODES {
+        let Some(desk) = desk().await else { return };
+        let rows = desk.run_with_keys(&format!("--mode {mode} -- opencode run hi")).await;
+        for row in rows {
+            assert_row(&row, &format!("opencode-{mode}"), "chat", mode);
+        }
+        // It asks npm for plugins, which nothing switches off; no call of a model and no key goes there.
+        for request in desk.trap.requests() {
+            let host = request.headers.get("host").and_then(|host| host.to_str().ok()).unwrap_or_default();
+            assert_eq!((request.method.as_str(), host), ("CONNECT", "registry.npmjs.org:443"));
+        }
+    }
+}
+
+#[tokio::test]
+async fn claude_code_runs_with_its_own_models() {
+    let Some(desk) = desk().await else { return };
+    let rows = desk.run_with_keys("--mode native -- claude -p --model claude-sonnet-4-5 'say hi'").await;
+    assert_row(&rows[0], "claude-native", "messages", "claude-sonnet-4-5");
+}
+
+#[tokio::test]
+async fn settings_that_beat_the_environment_are_overridden_and_named() {
+    let Some(desk) = desk().await else { return };
+    let mine = json!({"apiKeyHelper": "echo canary-helper; touch helper-ran", "env": {
+        "ANTHROPIC_BASE_URL": desk.trap.origin(), "ANTHROPIC_AUTH_TOKEN": "canary", "ANTHROPIC_API_KEY": "canary",
+        "ANTHROPIC_MODEL": "other", "CLAUDE_CODE_USE_VERTEX": "1", "ANTHROPIC_CUSTOM_HEADERS": "X-Team: blue",
+        "NO_PROXY": "elsewhere.example"}});
+    // The home is the directory of the project as well.
+    desk.settings(".claude", &mine);
+    let rows = desk.run_with_keys("--mode glm -- claude -p 'say hi' 2>told").await;
+    assert_row(&rows[0], "claude-glm", "messages", "glm");
+    assert!(desk.trap.requests().is_empty() && !desk.home.path().join("helper-ran").exists());
+    let told = std::fs::read_to_string(desk.home.path().join("told")).expect("it was told");
+    assert!(
+        told.contains(".claude/settings.json sets env.ANTHROPIC_API_KEY") && told.contains("apiKeyHelper"),
+        "{told}"
+    );
+    assert!(!told.contains("canary"), "{told}");
+}
+
+#[tokio::test]
+async fn settings_that_cannot_be_overridden_stop_the_run_and_are_named() {
+    let Some(desk) = desk().await else { return };
+    desk.settings(".claude", &json!({"env": {"ANTHROPIC_MODEL": "other"}}));
+    let program = binaries::binary("fleetgate");
+    let output = desk.run(&format!("'{}' run --mode glm -- claude --settings '{{}}' -p hi", program.display())).await;
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains(".claude/settings.json sets env.ANTHROPIC_MODEL"), "{said}");
+    assert!(desk.gateway.rows().await.is_empty() && desk.trap.requests().is_empty());
+}
+
+#[tokio::test]
+async fn programs_with_an_sdk_reach_the_gateway_without_a_setting_of_their_own() {
+    let Some(interpreter) = fleetgate_tests::real_clients::python() else { return };
+    let Some(desk) = desk().await else { return };
+    let script = "import openai, anthropic\n\
+        print(openai.OpenAI().chat.completions.create(model='glm', messages=[{'role': 'user', 'content': 'hi'}]))\n\
+        print(anthropic.Anthropic().messages.create(model='glm', max_tokens=5, messages=[{'role': 'user', 'content': 'hi'}]))\n";
+    std::fs::write(desk.home.path().join("both.py"), script).expect("the directory is ours");
+    let rows = desk.run_with_keys(&format!("--mode glm -- '{}' both.py", interpreter.display())).await;
+    let mut endpoints: Vec<_> = rows.iter().map(|row| (row.workload.as_str(), row.endpoint.as_str())).collect();
+    endpoints.sort_unstable();
+    assert_eq!(endpoints, [("python-glm", "chat"), ("python-glm", "messages")], "{rows:#?}");
+    assert!(desk.trap.requests().is_empty());
 }

@@ -8,7 +8,9 @@ mod key;
 mod keys;
 mod launchers;
 mod logs;
+mod modes;
 mod reprice;
+mod run;
 mod shell;
 mod sidecar;
 mod spend;
@@ -36,8 +38,10 @@ use crate::forward::{GatewayUrl, GatewayUrlError};
 use crate::front::ListenError;
 use crate::identity::IdentityError;
 use crate::keystore::{Enrolment, HostsFileError, KeyReadError, NoKey, PlaceError};
+use crate::launch::ModesFileError;
 use crate::places;
 use crate::settings::SettingsError;
+use run::RunError;
 
 /// `fleetgate doctor` or `fleetgate shell` could not look at all, as with a wrong flag.
 const EXIT_CANNOT_RUN: u8 = 2;
@@ -62,6 +66,10 @@ enum Command {
     Wait(wait::WaitArgs),
     /// Get this machine its key, with an invitation
     Enroll(enroll::EnrollArgs),
+    /// Start a program whose calls go through the sidecar
+    Run(run::RunArgs),
+    /// List the modes of `fleetgate run`
+    Modes(modes::ModesArgs),
     /// Set, show, forget or replace this machine's own keys
     Key(key::KeyArgs),
     /// Find out why calls do not arrive
@@ -229,6 +237,12 @@ pub enum CliError {
     /// `fleetgate shell`.
     #[error(transparent)]
     Shell(#[from] ShellError),
+    /// `fleetgate run` did not become the program.
+    #[error(transparent)]
+    Run(#[from] RunError),
+    /// The person's own modes.
+    #[error("{0}; until it is mended, modes are as shipped")]
+    Modes(ModesFileError),
     /// The runtime, signals, standard output.
     #[error(transparent)]
     System(#[from] io::Error),
@@ -242,6 +256,7 @@ impl CliError {
             Self::Listen(ListenError::Taken { .. }) => ExitCode::from(EXIT_PORT_TAKEN),
             Self::Doctor(_) => ExitCode::from(EXIT_CANNOT_RUN),
             Self::Shell(error) if error.is_trouble() => ExitCode::from(EXIT_CANNOT_RUN),
+            Self::Run(error) => error.exit_code(),
             _ => ExitCode::FAILURE,
         }
     }
@@ -252,8 +267,10 @@ impl CliError {
 /// # Errors
 /// When the command fails.
 pub fn run(cli: Cli) -> Result<(), CliError> {
-    // What needs no network needs no runtime.
+    // What needs no network needs no runtime, and a program is started within a few milliseconds by a process of one thread.
     let command = match cli.command {
+        Command::Run(args) => return Ok(run::run(args)?),
+        Command::Modes(args) => return modes::run(&args),
         Command::Shell(args) => return Ok(shell::run(&args)?),
         Command::Launchers(args) => {
             start_log();
@@ -268,7 +285,7 @@ pub fn run(cli: Cli) -> Result<(), CliError> {
         match command {
             Command::Sidecar(args) => sidecar::run(args).await,
             // Done above.
-            Command::Shell(_) | Command::Launchers(_) => Ok(()),
+            Command::Run(_) | Command::Modes(_) | Command::Shell(_) | Command::Launchers(_) => Ok(()),
             Command::Whoami(args) => whoami::run(args).await,
             Command::Wait(args) => wait::run(&args).await,
             Command::Enroll(args) => Box::pin(enroll::run(args)).await,
