@@ -7,7 +7,8 @@ mod serve;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use fleetgate_manual::{CompletionsArgs, ManArgs};
 use fleetgate_wire::SecretString;
 
 use crate::boot;
@@ -39,6 +40,11 @@ enum Command {
     /// Look at the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Print completions for a shell; the installer puts them where the shell looks.
+    Completions(CompletionsArgs),
+    /// Write the man pages.
+    #[command(hide = true)]
+    Man(ManArgs),
 }
 
 #[derive(Debug, Subcommand)]
@@ -119,6 +125,14 @@ pub fn run() -> anyhow::Result<ExitCode> {
         }
         Command::Migrate { from, to } => {
             migrate::run(&from, &to, &mut out, &mut std::io::stderr().lock())?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Completions(args) => {
+            fleetgate_manual::print_completions(Cli::command(), args, &mut out)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Man(args) => {
+            fleetgate_manual::write_pages(Cli::command(), &args)?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Config(ConfigCommand::Check { strict, source }) => {

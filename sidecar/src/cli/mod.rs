@@ -19,7 +19,8 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use fleetgate_manual::{CompletionsArgs, ManArgs};
 use fleetgate_wire::SecretString;
 use fleetgate_wire::invitation::InvitationTokenError;
 use fleetgate_wire::virtual_key::VirtualKeyError;
@@ -72,6 +73,11 @@ enum Command {
     Logs(logs::LogsArgs),
     /// Show who spent how much, and price old calls anew
     Spend(spend::SpendArgs),
+    /// Print completions for a shell; the installer puts them where the shell looks
+    Completions(CompletionsArgs),
+    /// Write the man pages
+    #[command(hide = true)]
+    Man(ManArgs),
 }
 
 /// The gateway and who may administer it.
@@ -237,7 +243,13 @@ impl CliError {
 /// # Errors
 /// When the command fails.
 pub fn run(cli: Cli) -> Result<(), CliError> {
-    start_log();
+    match &cli.command {
+        Command::Completions(args) => {
+            return Ok(fleetgate_manual::print_completions(Cli::command(), *args, &mut io::stdout().lock())?);
+        }
+        Command::Man(args) => return Ok(fleetgate_manual::write_pages(Cli::command(), args)?),
+        _ => start_log(),
+    }
     // One thread carries thousands of streams, and an idle sidecar stays small.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let result = runtime.block_on(async {
@@ -253,6 +265,7 @@ pub fn run(cli: Cli) -> Result<(), CliError> {
             Command::Egress(args) => egress::run(args).await,
             Command::Logs(args) => logs::run(args).await,
             Command::Spend(args) => spend::run(args).await,
+            Command::Completions(_) | Command::Man(_) => Ok(()), // done before there was a runtime
         }
     });
     // Whatever still runs (a tunnel past its time, a name look-up) must not hold up the end.
