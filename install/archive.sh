@@ -64,7 +64,7 @@ done
 cp -R shell docs README.md CHANGELOG.md LICENSE LICENSE-APACHE LICENSE-MIT "$top/"
 # The installer and what it places; not what builds archives and packages.
 mkdir "$top/install"
-for file in install.sh uninstall.sh places.sh manifest.sh program.sh services.sh systemd launchd \
+for file in install.sh uninstall.sh places.sh manifest.sh program.sh services.sh systemd sysusers.d launchd \
   config.example.yaml gateway.example.env hosts.example.toml; do
   cp -R "install/$file" "$top/install/"
 done

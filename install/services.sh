@@ -9,7 +9,7 @@ gateway_account() {
     if command -v useradd >/dev/null; then
       run useradd --system --user-group --no-create-home --home-dir "$state" --shell /usr/sbin/nologin fleetgate
     elif command -v systemd-sysusers >/dev/null; then
-      run systemd-sysusers "$here/systemd/fleetgate-gateway.sysusers"
+      run systemd-sysusers "$here/sysusers.d/fleetgate-gateway.conf"
     elif command -v adduser >/dev/null; then
       # Busybox's.
       run adduser -S -D -H -h "$state" -s /sbin/nologin fleetgate
