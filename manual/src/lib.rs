@@ -28,9 +28,15 @@ pub struct ManArgs {
 /// When the output takes nothing.
 pub fn print_completions(mut program: Command, args: CompletionsArgs, out: &mut impl Write) -> io::Result<()> {
     let name = program.get_name().to_owned();
+    let hyphenated = name.clone();
     // Made in memory: the generator panics where it cannot write.
     let mut text = Vec::new();
     clap_complete::generate(args.shell, &mut program, name, &mut text);
+    if args.shell == Shell::Bash {
+        // The generator names the branches of a program with a hyphen in two ways, so that its subcommands would complete nothing.
+        let written = String::from_utf8_lossy(&text);
+        text = written.replace(&hyphenated.replace('-', "__subcmd__"), &hyphenated.replace('-', "__")).into_bytes();
+    }
     match out.write_all(&text).and_then(|()| out.flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         result => result,

@@ -14,6 +14,8 @@ mount -t tmpfs tmpfs "$1"
 cd "$1"
 mkdir usr etc var proc dev tmp root src programs
 mkdir -p var/lib
+# awk is one of several, chosen there.
+[ ! -d /etc/alternatives ] || cp -a /etc/alternatives etc/
 for link in bin sbin lib lib64; do [ ! -L "/$link" ] || ln -s "usr/$link" "$link"; done
 mount --rbind -o ro /usr usr && mount -o remount,bind,ro usr
 mount -t tmpfs tmpfs usr/local
