@@ -142,7 +142,7 @@ rmdir_if_empty() {
 }
 
 list=$(mktemp)
-trap 'rm -f "$list"' EXIT
+trap 'rm -f "$list" "$list.directories"' EXIT
 trap 'exit 130' INT TERM HUP
 found=
 for part in ${parts:-gateway sidecar}; do
@@ -154,8 +154,20 @@ for part in ${parts:-gateway sidecar}; do
   found=yes
   # The list is one of the files that go, so it is read from a copy.
   cp "$manifest" "$list"
+  sed -n 's/^directory //p' "$list" >>"$list.directories"
   remove_part "$list"
   if [ -z "$dry" ]; then printf 'removed: %s\n' "$part"; fi
 done
+# What one part made and the other still uses goes with the other.
+if [ -n "$found" ]; then
+  sort -ru "$list.directories" | while read -r directory; do
+    rmdir_if_empty "$root$directory"
+    for other in "$root$prefix"/share/fleetgate/installed-*; do
+      if [ -z "$dry" ] && [ -f "$other" ] && ! grep -qxF "directory $directory" "$other"; then
+        printf 'directory %s\n' "$directory" >>"$other"
+      fi
+    done
+  done
+fi
 if [ -z "$root" ] && [ -d /run/systemd/system ] && [ "$scope" = system ]; then run systemctl daemon-reload; fi
 [ -n "$found" ] || fail "nothing was installed with the prefix $prefix (was --prefix, --user or --root given?)"

@@ -34,7 +34,7 @@ exec env -i PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root SHELL=/
 set -eu
 step() { echo "$*" >&2; }
 # Tools of accounts leave a copy and a lock of what they changed.
-tree() { find /etc /var /usr/local /root | grep -v -e "^/etc/.*-$" -e "^/etc/subuid" -e "^/etc/subgid" | sort; }
+tree() { find /etc /var /usr/local /root | grep -v -e "^/etc/.*-$" -e "^/etc/.pwd.lock" -e "^/etc/subuid" -e "^/etc/subgid" | sort; }
 answers() { curl -sSf --max-time 10 --retry 300 --retry-connrefused --retry-delay 1 "$@"; }
 tree >/tmp/before
 
