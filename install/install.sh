@@ -7,11 +7,13 @@ usage() {
   cat <<'EOF'
 usage: install/install.sh gateway|sidecar [option…]
 
-  --binary FILE   install this program instead of building it with cargo
-  --prefix DIR    where bin/ and share/ are (default /usr/local; with --user ~/.local)
-  --user          for this person only, without root: the sidecar, and on macOS the gateway too
-  --root DIR      put every file below DIR, and leave accounts and services alone (for packages and tests)
-  --dry-run       print what would be done and change nothing
+  --archive FILE     install from a release's archive, after a look at its sum (FILE.sha256 or SHA256SUMS beside it)
+  --binary FILE      install this program; without either, the one beside this script in an unpacked archive, else cargo builds it
+  --prefix DIR       where bin/ and share/ are (default /usr/local; with --user ~/.local)
+  --user             for this person only, without root: the sidecar, and on macOS the gateway too
+  --root DIR         put every file below DIR, and leave accounts and services alone (for packages and tests)
+  --allow-downgrade  install an older version over a newer one
+  --dry-run          print what would be done and change nothing
 EOF
 }
 
@@ -20,13 +22,15 @@ fail() {
   exit 1
 }
 
-part='' binary='' prefix='' root='' scope=system dry=''
+# shellcheck disable=SC2034 # some of them are read by the files beside this one
+part='' archive='' binary='' prefix='' root='' scope=system dry='' downgrade='' version='' runs=''
 while [ $# -gt 0 ]; do
   case $1 in
     gateway | sidecar) part=$1 ;;
-    --binary | --prefix | --root)
+    --archive | --binary | --prefix | --root)
       [ $# -ge 2 ] || fail "$1 needs a value"
       case $1 in
+        --archive) archive=$2 ;;
         --binary) binary=$2 ;;
         --prefix) prefix=$2 ;;
         --root) root=${2%/} ;;
@@ -34,6 +38,7 @@ while [ $# -gt 0 ]; do
       shift
       ;;
     --user) scope=user ;;
+    --allow-downgrade) downgrade=yes ;;
     --dry-run) dry=yes ;;
     -h | --help)
       usage
@@ -50,27 +55,25 @@ done
   usage >&2
   exit 2
 }
+[ -z "$archive" ] || [ -z "$binary" ] || fail "--archive and --binary exclude each other"
 
 here=$(cd "$(dirname "$0")" && pwd)
 system=$(uname -s)
-config='' state='' services=''
-# shellcheck source=/dev/null # it sets these three
+config='' state='' sidecar_state='' completions_bash='' completions_zsh='' completions_fish='' man_pages=''
+# shellcheck source=install/places.sh
 . "$here/places.sh"
+# shellcheck source=install/manifest.sh
+. "$here/manifest.sh"
+# shellcheck source=install/program.sh
+. "$here/program.sh"
+# shellcheck source=install/services.sh
+. "$here/services.sh"
 
 case $part in
   gateway) program=fleetgate-gateway ;;
   sidecar) program=fleetgate ;;
 esac
-
-# Where the gateway is and, on a server, who may spend: the service has an account of its own, so everybody else is another user.
-sidecar_environment() {
-  printf '# Read by the service. Where the gateway is:\nFLEETGATE_GATEWAY=http://GATEWAY:4000\n'
-  [ "$scope" = system ] || return 0
-  allowed=${SUDO_USER-}
-  [ "$allowed" != root ] || allowed=''
-  printf '# Which users of this machine may use the sidecar, besides root, by name and separated by commas; * is everyone:\n'
-  printf 'FLEETGATE_ALLOW_USERS=%s\n' "$allowed"
-}
+manifest=$prefix/share/fleetgate/installed-$part
 
 # Does a command, or says what it would do.
 run() {
@@ -81,24 +84,26 @@ run() {
   fi
 }
 
-record() {
-  grep -qxF -- "$*" "$work/manifest" || printf '%s\n' "$*" >>"$work/manifest"
-}
-
 # place MODE SOURCE TARGET: in one step, so that a running program keeps its old file and nobody sees half a new one.
 place() {
   printf '%s\n' "$3"
-  [ -d "$root$(dirname "$3")" ] || run mkdir -p "$root$(dirname "$3")"
+  own_parents "$(dirname "$3")"
   # Some of these files hold a secret: nobody may read them before their mode is set.
   (umask 077 && run cp "$2" "$root$3.new")
   run chmod "$1" "$root$3.new"
   run mv -f "$root$3.new" "$root$3"
 }
 
+# Directories that were not there are ours to remove.
+own_parents() {
+  if [ "$1" = / ] || [ -d "$root$1" ]; then return; fi
+  own_directory "$1"
+}
+
 # A file that an upgrade may replace.
 own() {
-  place "$@"
   record "file $3"
+  place "$@"
 }
 
 # A file that belongs to the administrator as soon as it is there.
@@ -107,24 +112,26 @@ keep() {
     printf '%s (kept as it is)\n' "$3"
     return
   fi
-  place "$@"
   # uninstall.sh compares this sum to tell whether the file was ever edited.
-  record "config $(cksum <"$2" | tr ' ' ':') $3"
+  record_config "$(cksum <"$2" | tr ' ' ':')" "$3"
+  place "$@"
 }
 
 own_directory() {
-  [ -d "$root$1" ] || run mkdir -p -m 0755 "$root$1"
+  own_parents "$(dirname "$1")"
   record "directory $1"
+  [ -d "$root$1" ] || run mkdir -p "$root$1"
 }
 
-build() {
-  command -v cargo >/dev/null \
-    || fail "cargo is not on PATH. Build as yourself with 'cargo build --release --locked -p fleetgate-$part', then run this
-  again with --binary target/release/$program"
-  (cd "$here/.." && run cargo build --release --locked -p "fleetgate-$part") || fail "the build failed, see above"
-  target=$(cd "$here/.." && cargo metadata --format-version 1 --no-deps --offline \
-    | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')
-  binary=$target/release/$program
+# Where the gateway is and, on a server, who may spend: the service has an account of its own, so everybody else is another user.
+sidecar_environment() {
+  printf '# Read by the service. Where the gateway is, if this machine was not enrolled (fleetgate enroll):\n'
+  printf '#FLEETGATE_GATEWAY=http://GATEWAY:4000\n'
+  [ "$scope" = system ] || return 0
+  allowed=${SUDO_USER-}
+  [ "$allowed" != root ] || allowed=''
+  printf '# Which users of this machine may use the sidecar, besides root, by name and separated by commas; * is everyone:\n'
+  printf 'FLEETGATE_ALLOW_USERS=%s\n' "$allowed"
 }
 
 # Writes the master key into the template, so that no installation starts with a known one.
@@ -136,99 +143,86 @@ gateway_environment() {
   )
 }
 
-systemd_service() {
-  unit=fleetgate-$part.service
-  source=$here/systemd/$unit
-  control=systemctl
-  if [ "$scope" = user ]; then
-    source=$here/systemd/user/$unit
-    control='systemctl --user'
-  fi
-  sed -e "s|/usr/local/bin/|$prefix/bin/|" -e "s|%h/.local/bin/|$prefix/bin/|" "$source" >"$work/unit"
-  own 0644 "$work/unit" "$services/$unit"
-  record "unit $unit"
-  # Left off: whoever wants it enables it.
-  socket=fleetgate-$part.socket
-  if [ -f "${source%.service}.socket" ]; then
-    own 0644 "${source%.service}.socket" "$services/$socket"
-    record "unit $socket"
-  fi
-  if [ -n "$root" ] || [ ! -d /run/systemd/system ]; then
-    printf '\nsystemd was left alone. Where it runs: %s daemon-reload && %s enable --now %s\n' "$control" "$control" "$unit"
-    return
-  fi
-  # shellcheck disable=SC2086 # two words on purpose
-  {
-    run $control daemon-reload
-    run $control enable "$unit"
-    run $control try-restart "$unit"
-  }
-  printf '\nThe service is enabled. When its configuration is right: %s start %s\n' "$control" "$unit"
-  [ $scope = system ] || printf 'On a machine where nobody logs in, also: loginctl enable-linger\n'
+# Completions and man pages come out of the program itself.
+pages() {
+  [ -n "$runs" ] || return 0
+  mkdir "$work/pages"
+  for shell in bash zsh fish; do "$binary" completions "$shell" >"$work/pages/$shell"; done
+  own 0644 "$work/pages/bash" "$completions_bash/$program"
+  own 0644 "$work/pages/zsh" "$completions_zsh/_$program"
+  own 0644 "$work/pages/fish" "$completions_fish/$program.fish"
+  "$binary" man --directory "$work/pages/man"
+  for page in "$work/pages/man"/*.1; do own 0644 "$page" "$man_pages/$(basename "$page")"; done
 }
 
-launchd_service() {
-  label=dev.fleetgate.$part
-  sed -e "s|@BIN@|$prefix/bin|" -e "s|@CONFIG@|$config|" -e "s|@LOGS@|$HOME/Library/Logs|" \
-    "$here/launchd/$label.plist" >"$work/plist"
-  own 0644 "$work/plist" "$services/$label.plist"
-  printf '\nStart it with: launchctl bootstrap gui/%s "%s"\n' "$(id -u)" "$services/$label.plist"
-}
-
-if [ "$scope" = system ] && [ -z "$root$dry" ] && [ "$(id -u)" -ne 0 ]; then
-  fail "installing for the whole machine needs root: use sudo, or --user for yourself alone"
-fi
-[ -n "$binary" ] || build
-[ -n "$dry" ] || [ -f "$binary" ] || fail "$binary does not exist"
-
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-trap 'exit 130' INT TERM HUP
-# What an earlier installation put here and still is not ours to overwrite stays on the list.
-manifest=$prefix/share/fleetgate/installed-$part
-grep -E '^(config|account) ' "$root$manifest" >"$work/manifest" 2>/dev/null || :
-
-if [ "$part" = gateway ] && [ "$scope" = system ] && [ -z "$root" ] && ! id fleetgate >/dev/null 2>&1; then
-  command -v useradd >/dev/null || fail "there is no useradd: create the system account 'fleetgate' and run this again"
-  run useradd --system --user-group --no-create-home --home-dir "$state" --shell /usr/sbin/nologin fleetgate
-  record "account fleetgate"
-fi
-
-own_directory "$prefix/share/fleetgate"
-own_directory "$config"
-own 0755 "$binary" "$prefix/bin/$program"
-if [ "$part" = gateway ]; then
+gateway_files() {
   gateway_environment
   keep 0600 "$work/gateway.env" "$config/gateway.env"
   sed "s|/var/lib/fleetgate|$state|" "$here/config.example.yaml" >"$work/config.yaml"
   keep 0640 "$work/config.yaml" "$config/config.yaml"
   # The service reads it, other people need not: configurations brought from LiteLLM often hold keys.
   if [ "$scope" = system ] && [ -z "$root" ]; then run chown root:fleetgate "$config/config.yaml"; fi
-  [ "$scope" = system ] || run mkdir -p "$root$state"
   record "state $state"
-else
-  own 0644 "$here/../shell/fleetgate.sh" "$prefix/share/fleetgate/fleetgate.sh"
-  own 0644 "$here/../shell/fleetgate.fish" "$prefix/share/fleetgate/fleetgate.fish"
-  key=credential:host-key
-  [ "$scope" = system ] || key=file:host.key
-  sed "s|credential:host-key|$key|" "$here/hosts.example.toml" >"$work/hosts.toml"
-  keep 0644 "$work/hosts.toml" "$config/hosts.toml"
+  [ "$scope" = system ] || run mkdir -p "$root$state"
+}
+
+sidecar_files() {
+  for file in "$here"/../shell/*.sh "$here"/../shell/*.fish "$here"/../shell/*.toml; do
+    [ ! -f "$file" ] || own 0644 "$file" "$prefix/share/fleetgate/$(basename "$file")"
+  done
+  keep 0644 "$here/hosts.example.toml" "$config/hosts.toml"
   sidecar_environment >"$work/sidecar.env"
   keep 0644 "$work/sidecar.env" "$config/sidecar.env"
+  # What `fleetgate enroll` leaves.
   record "config - $config/host.key"
-fi
-if [ "$system" = Darwin ]; then launchd_service; else systemd_service; fi
-record "file $manifest"
-[ -n "$dry" ] || cp "$work/manifest" "$root$manifest"
+  record "config - $config/enrolment.toml"
+  if [ "$scope" = system ]; then
+    record "state $sidecar_state"
+  else
+    record "config - $sidecar_state/host-label"
+    record "directory $sidecar_state"
+  fi
+}
 
-if [ "$part" = gateway ]; then
-  printf 'Next: provider keys into %s/gateway.env, models and the listening address into %s/config.yaml.\n' "$config" "$config"
-else
-  printf 'Next: the gateway into %s/sidecar.env, this machine'\''s virtual key into %s/host.key (mode 0600):\n' "$config" "$config"
-  printf '  FLEETGATE_ADMIN_KEY=… fleetgate keys create --gateway URL --alias vk-HOST --host HOST --out %s/host.key\n' "$config"
+next_steps() {
+  if [ "$part" = gateway ]; then
+    printf 'Next: provider keys into %s/gateway.env, models and the listening address into %s/config.yaml.\n' "$config" "$config"
+    return
+  fi
+  sudo=$([ "$scope" = user ] || printf 'sudo ')
+  printf 'Next, each once:\n'
+  printf "  %sfleetgate enroll http://GATEWAY:4000 --token -   # this machine's key, with an invitation (fleetgate keys invite)\n" "$sudo"
+  printf '  fleetgate shell install                           # the launchers, in your shell\n'
   if [ "$scope" = system ] && ! grep -q '^FLEETGATE_ALLOW_USERS=.' "$root$config/sidecar.env" 2>/dev/null; then
     printf 'Only root may use it so far: name the users that your services run as in %s/sidecar.env,\n' "$config"
     printf '  FLEETGATE_ALLOW_USERS=alice,hermes\n'
   fi
-  printf 'Launchers, in .bashrc or .zshrc: . %s/share/fleetgate/fleetgate.sh\n' "$prefix"
+  case :${PATH-}: in
+    *:"$prefix/bin":*) ;;
+    *) printf '%s/bin is not on your PATH.\n' "$prefix" ;;
+  esac
+  # zsh alone has no place of its own there.
+  [ "$scope" = system ] || printf 'For completions in zsh, before compinit: fpath+=(%s)\n' "$completions_zsh"
+}
+
+if [ "$scope" = system ] && [ -z "$root$dry" ] && [ "$(id -u)" -ne 0 ]; then
+  fail "installing for the whole machine needs root: use sudo, or --user for yourself alone"
 fi
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+trap 'exit 130' INT TERM HUP
+find_program
+check_version
+
+begin_manifest
+[ -z "$version" ] || record "version $version"
+gateway_account
+own_directory "$prefix/share/fleetgate"
+own_directory "$config"
+own 0755 "$binary" "$prefix/bin/$program"
+pages
+if [ "$part" = gateway ]; then gateway_files; else sidecar_files; fi
+record "file $manifest"
+if [ "$system" = Darwin ]; then launchd_service; else systemd_service; fi
+finish_manifest
+next_steps

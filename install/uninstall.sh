@@ -69,11 +69,40 @@ stop_service() {
   control=systemctl
   [ "$scope" = user ] && control='systemctl --user'
   # shellcheck disable=SC2086 # two words on purpose
-  run $control disable --now "$1" || :
+  run $control disable --quiet --now "$1" || :
+}
+
+stop_agent() {
+  [ -z "$root" ] || return 0
+  domain=gui/$(id -u)
+  if launchctl print "$domain/$1" >/dev/null 2>&1; then run launchctl bootout "$domain/$1" || :; fi
+}
+
+# It was off before we came.
+stop_lingering() {
+  [ -z "$root" ] || return 0
+  printf 'Services of %s end again when %s logs out.\n' "$1" "$1"
+  run loginctl disable-linger "$1" || :
+}
+
+# systemd keeps the directory of a service without an account of its own behind a link.
+remove_state() {
+  # A damaged list must never remove anything else.
+  case $1 in /*fleetgate*) ;; *) fail "no state directory of ours: '$1' in the list of installed files" ;; esac
+  for directory in "$root${1%/*}/private/${1##*/}" "$root$1"; do
+    if [ -n "$purge" ]; then
+      [ ! -e "$directory" ] || run rm -rf "$directory"
+    elif [ -d "$directory" ] && [ ! -L "$directory" ]; then
+      rmdir_if_empty "$directory"
+      [ -n "$dry" ] || [ ! -d "$directory" ] || printf 'kept: %s\n' "${directory#"$root"}"
+    fi
+  done
+  if [ -L "$root$1" ] && [ ! -d "$root$1" ]; then run rm -f "$root$1"; fi
 }
 
 # remove_config SUM FILE: an untouched file is ours, an edited one is the administrator's.
 remove_config() {
+  run rm -f "$root$2.new"
   [ -e "$root$2" ] || return 0
   if [ -n "$purge" ] || [ "$(cksum <"$root$2" | tr ' ' ':')" = "$1" ]; then
     run rm -f "$root$2"
@@ -85,27 +114,23 @@ remove_config() {
 # The order matters: what runs stops before its files go, and directories go last.
 remove_part() {
   while read -r kind rest; do
-    case $kind in unit) stop_service "$rest" ;; esac
-  done <"$1"
-  while read -r kind rest; do
     case $kind in
-      file) run rm -f "$root$rest" ;;
-      config) remove_config "${rest%% *}" "${rest#* }" ;;
-      state)
-        # A damaged list must never remove anything else.
-        case $rest in /*fleetgate*) ;; *) fail "no state directory of ours: '$rest' in the list of installed files" ;; esac
-        if [ -n "$purge" ]; then
-          run rm -rf "$root$rest"
-        elif [ -d "$root$rest" ]; then
-          printf 'kept: %s\n' "$rest"
-        fi
-        ;;
-      account) if [ -n "$purge" ] && [ -z "$root" ]; then run userdel "$rest"; fi ;;
+      unit) stop_service "$rest" ;;
+      agent) stop_agent "$rest" ;;
     esac
   done <"$1"
   while read -r kind rest; do
-    case $kind in directory) rmdir_if_empty "$root$rest" ;; esac
+    case $kind in
+      # The second is there when an installation was cut off.
+      file) run rm -f "$root$rest" "$root$rest.new" ;;
+      config) remove_config "${rest%% *}" "${rest#* }" ;;
+      state) remove_state "$rest" ;;
+      linger) stop_lingering "$rest" ;;
+      account) if [ -n "$purge" ] && [ -z "$root" ]; then run userdel "$rest"; fi ;;
+    esac
   done <"$1"
+  # What lies deeper goes first.
+  sed -n 's/^directory //p' "$1" | sort -r | while read -r directory; do rmdir_if_empty "$root$directory"; done
 }
 
 rmdir_if_empty() {
@@ -117,7 +142,7 @@ rmdir_if_empty() {
 }
 
 list=$(mktemp)
-trap 'rm -f "$list"' EXIT
+trap 'rm -f "$list" "$list.directories"' EXIT
 trap 'exit 130' INT TERM HUP
 found=
 for part in ${parts:-gateway sidecar}; do
@@ -129,8 +154,20 @@ for part in ${parts:-gateway sidecar}; do
   found=yes
   # The list is one of the files that go, so it is read from a copy.
   cp "$manifest" "$list"
+  sed -n 's/^directory //p' "$list" >>"$list.directories"
   remove_part "$list"
   if [ -z "$dry" ]; then printf 'removed: %s\n' "$part"; fi
 done
+# What one part made and the other still uses goes with the other.
+if [ -n "$found" ]; then
+  sort -ru "$list.directories" | while read -r directory; do
+    rmdir_if_empty "$root$directory"
+    for other in "$root$prefix"/share/fleetgate/installed-*; do
+      if [ -z "$dry" ] && [ -f "$other" ] && ! grep -qxF "directory $directory" "$other"; then
+        printf 'directory %s\n' "$directory" >>"$other"
+      fi
+    done
+  done
+fi
 if [ -z "$root" ] && [ -d /run/systemd/system ] && [ "$scope" = system ]; then run systemctl daemon-reload; fi
 [ -n "$found" ] || fail "nothing was installed with the prefix $prefix (was --prefix, --user or --root given?)"

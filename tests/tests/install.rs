@@ -197,8 +197,6 @@ fn the_service_starts_the_program_where_it_was_put() {
     let unit =
         fs::read_to_string(machine.file("/home/someone/.config/systemd/user/fleetgate-sidecar.service")).unwrap();
     assert!(unit.contains("ExecStart=/home/someone/.local/bin/fleetgate sidecar"), "{unit}");
-    let hosts = fs::read_to_string(machine.file("/home/someone/.config/fleetgate/hosts.toml")).unwrap();
-    assert!(hosts.contains("\nkey = \"file:host.key\"\n"), "{hosts}");
 }
 
 #[test]
@@ -244,6 +242,7 @@ fn mistakes_are_named_and_change_nothing() {
     for (script, arguments, says) in [
         ("install.sh", &["gatway"][..], "unknown argument: gatway"),
         ("install.sh", &["gateway", "--binary", "/nowhere"], "/nowhere does not exist"),
+        ("install.sh", &["gateway", "--archive", "/nowhere.tar.gz"], "/nowhere.tar.gz does not exist"),
         ("install.sh", &["gateway", "--user", "--binary", program], "--user is for the sidecar"),
         ("uninstall.sh", &["gateway"], "the gateway was not installed here"),
         ("uninstall.sh", &[], "nothing was installed"),
@@ -252,5 +251,131 @@ fn mistakes_are_named_and_change_nothing() {
         let told = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(!output.status.success() && told.contains(says), "{script} {arguments:?}: {told}");
         assert!(machine.files().is_empty());
+    }
+}
+
+/// A program of this version, as far as the installer looks at it.
+fn program_of(version: &str) -> String {
+    format!(
+        r##"#!/bin/sh
+case $1 in
+  --version) echo "fleetgate {version}" ;;
+  completions) echo "# $2" ;;
+  man) mkdir -p "$3" && echo ".TH {version}" >"$3/fleetgate-{version}.1" ;;
+esac
+"##
+    )
+}
+
+#[test]
+fn an_older_version_is_refused_unless_asked_for() {
+    let machine = Machine::new();
+    let order = ["0.9.9", "0.10.0-rc.2", "0.10.0-rc.10", "0.10.0", "0.10.1"];
+    for pair in order.windows(2) {
+        machine.release(&program_of(pair[0]));
+        machine.install(&["sidecar", "--allow-downgrade"]);
+        machine.release(&program_of(pair[1]));
+        assert!(machine.install(&["sidecar"]).contains(&format!("Upgrade from {} to {}", pair[0], pair[1])));
+        let before = machine.files();
+        machine.release(&program_of(pair[0]));
+        let program = machine.directory.path().join("program");
+        let refused = machine.run("install.sh", &["sidecar", "--binary", program.to_str().unwrap()]);
+        let told = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(!refused.status.success() && told.contains("--allow-downgrade"), "{pair:?}: {told}");
+        assert_eq!(machine.files(), before);
+    }
+    // The page of the version before went with it.
+    let pages: Vec<_> = machine.files().into_keys().filter(|path| path.extension().is_some_and(|e| e == "1")).collect();
+    assert_eq!(pages, [PathBuf::from("usr/local/share/man/man1/fleetgate-0.10.1.1")]);
+    machine.uninstall(&[]);
+    assert!(machine.files().is_empty(), "{:?}", machine.files().keys());
+}
+
+#[test]
+fn an_installation_that_was_cut_off_is_finished_or_taken_back() {
+    for finish in [true, false] {
+        let machine = Machine::new();
+        // No unit can be placed: the installation ends after the program.
+        fs::create_dir_all(machine.file("/etc/systemd/system/fleetgate-sidecar.service.new")).unwrap();
+        machine.release(&program_of("0.1.0"));
+        let program = machine.directory.path().join("program");
+        fs::create_dir_all(machine.file("/etc/systemd/system/fleetgate-sidecar.service/x")).unwrap();
+        let cut = machine.run("install.sh", &["sidecar", "--binary", program.to_str().unwrap(), "--prefix", "/usr"]);
+        fs::remove_dir_all(machine.file("/etc/systemd/system")).unwrap();
+        assert!(machine.file("/usr/bin/fleetgate").exists(), "{cut:?}");
+        fs::write(machine.file("/usr/bin/fleetgate.new"), "half").unwrap();
+        let manifest = machine.file("/usr/share/fleetgate/installed-sidecar");
+        let list = fs::read_to_string(&manifest).unwrap();
+        fs::write(&manifest, format!("{list}unfinished\n")).unwrap();
+        if finish {
+            assert!(machine.install(&["sidecar", "--prefix", "/usr"]).contains("cut off; it is finished now"));
+            assert!(!fs::read_to_string(&manifest).unwrap().contains("unfinished"));
+        }
+        machine.uninstall(&["--prefix", "/usr"]);
+        assert!(machine.files().is_empty(), "{finish}: {:?}", machine.files().keys());
+    }
+}
+
+#[test]
+fn an_archive_is_installed_only_if_it_is_what_its_sum_says() {
+    let machine = Machine::new();
+    let top = machine.directory.path().join("fleetgate-0.1.0-any");
+    fs::create_dir_all(top.join("bin")).unwrap();
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    fs::write(top.join("bin/fleetgate"), program_of("0.1.0")).unwrap();
+    let script =
+        "cp -R \"$1/install\" \"$1/shell\" . && cd .. && tar -czf a.tar.gz fleetgate-0.1.0-any && sha256sum a.tar.gz";
+    let packed = Command::new("sh").args(["-c", script, "pack"]).arg(workspace).current_dir(&top).output().unwrap();
+    assert!(packed.status.success(), "{packed:?}");
+    let archive = machine.directory.path().join("a.tar.gz");
+    let arguments = ["sidecar", "--archive", archive.to_str().unwrap()];
+    for (sum, says) in [(None, "SHA256SUMS"), (Some(format!("{}  a.tar.gz\n", "0".repeat(64))), "damaged or changed")] {
+        if let Some(sum) = sum {
+            fs::write(machine.directory.path().join("SHA256SUMS"), sum).unwrap();
+        }
+        let refused = machine.run("install.sh", &arguments);
+        let told = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(!refused.status.success() && told.contains(says), "{told}");
+        assert!(machine.files().is_empty());
+    }
+    fs::write(machine.directory.path().join("SHA256SUMS"), packed.stdout).unwrap();
+    machine.succeed("install.sh", &arguments);
+    assert!(machine.file("/usr/local/bin/fleetgate").exists());
+    machine.uninstall(&[]);
+    assert!(machine.files().is_empty());
+}
+
+#[test]
+fn what_the_source_needs_is_named_with_the_distributions_own_command() {
+    for (release, command) in [
+        ("ID=ubuntu\nID_LIKE=debian\n", "apt-get install"),
+        ("ID=raspbian\nID_LIKE=debian\n", "apt-get install"),
+        ("ID=fedora\n", "dnf install"),
+        ("ID=arch\n", "pacman -S"),
+    ] {
+        let machine = Machine::new();
+        fs::create_dir_all(machine.file("/etc")).unwrap();
+        fs::write(machine.file("/etc/os-release"), release).unwrap();
+        let refused = machine.run("install.sh", &["sidecar"]);
+        let told = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(!refused.status.success() && told.contains(command), "{release}: {told}");
+        assert_eq!(machine.files().len(), 1);
+    }
+}
+
+#[test]
+fn the_services_are_hardened() {
+    for part in PARTS {
+        let unit = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../install/systemd/fleetgate-{part}.service"));
+        let mut analyze = Command::new("systemd-analyze");
+        analyze.args(["security", "--offline=true", "--no-pager", "--threshold=20"]).arg(&unit);
+        let Ok(output) = analyze.output() else {
+            #[allow(clippy::print_stdout, reason = "a skipped test says so on stdout")]
+            {
+                println!("skipped: systemd-analyze is not installed");
+            }
+            return;
+        };
+        assert!(output.status.success(), "more than 2.0: {}", String::from_utf8_lossy(&output.stdout));
     }
 }

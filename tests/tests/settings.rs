@@ -78,7 +78,7 @@ async fn launchers_are_listed_with_their_state_and_no_secret() {
     assert!(line("qwen ").contains("not installed"), "{said}");
     assert!(said.contains("settings.json: env.ANTHROPIC_API_KEY may hold a provider's own key"), "{said}");
     assert!(said.contains("config.toml: model_providers.x.base_url leads around the sidecar"), "{said}");
-    assert!(said.contains("\nmodes: glm, "), "{said}");
+    assert!(said.contains("\nmodes: deepseek, glm, "), "{said}");
     let json: Value = serde_json::from_str(&home.says(&["--json"]).await).expect("one JSON object");
     assert_eq!(json["form"], 1);
     let codex = &json["launchers"][1];

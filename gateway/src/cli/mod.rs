@@ -11,7 +11,8 @@ mod setup;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use fleetgate_manual::{CompletionsArgs, ManArgs};
 use fleetgate_wire::SecretString;
 
 use crate::boot;
@@ -80,6 +81,11 @@ enum Command {
     /// Look at the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Print completions for a shell; the installer puts them where the shell looks.
+    Completions(CompletionsArgs),
+    /// Write the man pages.
+    #[command(hide = true)]
+    Man(ManArgs),
 }
 
 #[derive(Debug, Subcommand)]
@@ -207,6 +213,14 @@ pub fn run() -> anyhow::Result<ExitCode> {
         }
         Command::Import(ImportCommand::Tinyproxy { file }) => {
             import::tinyproxy(&file, &mut out, &mut std::io::stderr().lock())?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Completions(args) => {
+            fleetgate_manual::print_completions(Cli::command(), args, &mut out)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Man(args) => {
+            fleetgate_manual::write_pages(Cli::command(), &args)?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Config(ConfigCommand::Check { strict, source }) => {

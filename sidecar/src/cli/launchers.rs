@@ -7,23 +7,17 @@ use std::time::{Duration, UNIX_EPOCH};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
+use super::run::{find, own_modes};
 use super::table::Table;
 use super::{CliError, print};
 use crate::forward::GatewayUrl;
-use crate::launch::Launcher;
-use crate::settings::{
-    self, Change, Configured, Conflict, Kind, Mode, Outcome, State, Surroundings, Target, Unconfigured,
-};
+use crate::launch::{Launcher, Mode, ModeName, Modes, Program};
+use crate::settings::{self, Change, Configured, Conflict, Kind, Outcome, State, Surroundings, Target, Unconfigured};
 
 /// The form of the JSON. A new field leaves it as it is; a changed or lost one raises it.
 const FORM: u32 = 1;
-/// The modes that come with Fleetgate.
-const MODES: [&str; 7] = ["glm", "kimi", "minimax", "deepseek", "qwen", "openrouter", "native"];
 /// The last second that can be shown as a date: the end of the year 9999.
 const LATEST: u64 = 253_402_300_799;
-/// What a mode's model holds at least, in tokens.
-const CONTEXT_TOKENS: u64 = 200_000;
-
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true)]
 pub(super) struct LaunchersArgs {
@@ -47,8 +41,8 @@ struct ConfigureArgs {
     #[command(flatten)]
     file: FileArgs,
     /// What to flip it onto: glm, kimi …; without it, it keeps its own models
-    #[arg(long, value_name = "MODE", value_parser = mode)]
-    mode: Option<Mode>,
+    #[arg(long, value_name = "MODE")]
+    mode: Option<ModeName>,
     /// The sidecar
     #[arg(long, env = "FLEETGATE_URL", value_name = "URL", default_value = settings::DEFAULT_SIDECAR)]
     url: GatewayUrl,
@@ -66,18 +60,27 @@ struct FileArgs {
     dry_run: bool,
 }
 
-/// What a mode asks for: the gateway's model group of the same name; `native` leaves a launcher its own models.
-fn mode(name: &str) -> Result<Mode, String> {
-    let is_part = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    if name.is_empty() || name.starts_with('-') || !name.chars().all(is_part) {
-        return Err("a mode's name is of small letters, digits and -".to_owned());
+/// What a mode asks of this launcher.
+fn mode(name: ModeName, launcher: Launcher) -> Result<settings::Mode, CliError> {
+    let modes = Modes::load(own_modes());
+    let mode = find(&modes, name)?;
+    let program = Program::Known(launcher);
+    if !mode.is_for(program) {
+        return Err(CliError::NotForLauncher { mode: mode.name.as_str().to_owned(), launcher: launcher.name() });
     }
-    if name == "fleet" {
-        return Err("claude-fleet and its like are the launchers without a mode: leave --mode out".to_owned());
-    }
-    let asks = name != "native";
-    let model = asks.then(|| name.to_owned());
-    Ok(Mode { name: name.to_owned(), model, context_tokens: asks.then_some(CONTEXT_TOKENS) })
+    Ok(settings::Mode {
+        name: mode.name.as_str().to_owned(),
+        model: mode.model(program).map(|model| model.as_str().to_owned()),
+        context_tokens: mode.context_tokens(program),
+    })
+}
+
+/// The modes that this launcher can be flipped onto, or any can.
+fn mode_names(launcher: Option<Launcher>) -> Vec<String> {
+    let modes = Modes::load(own_modes());
+    let is_for = |mode: &&Mode| launcher.is_none_or(|launcher| mode.is_for(Program::Known(launcher)));
+    let usable = modes.all().filter(|mode| mode.is_enabled()).filter(is_for);
+    usable.map(|mode| mode.name.as_str().to_owned()).collect()
 }
 
 pub(super) fn run(args: LaunchersArgs) -> Result<(), CliError> {
@@ -110,7 +113,7 @@ fn list(surroundings: &Surroundings, as_json: bool) -> Result<String, CliError> 
         }
     }
     let notes = if notes.is_empty() { notes } else { format!("\n{notes}") };
-    Ok(format!("{table}{notes}\nmodes: {}\n", MODES.join(", ")))
+    Ok(format!("{table}{notes}\nmodes: {}\n", mode_names(None).join(", ")))
 }
 
 /// One word or two for the table.
@@ -176,14 +179,15 @@ fn as_value(state: &State) -> Value {
         "installed": installed,
         "configured": configured.collect::<Vec<_>>(),
         "conflicts": conflicts.collect::<Vec<_>>(),
-        "modes": MODES,
+        "modes": mode_names(Some(state.launcher)),
     })
 }
 
 fn configure(args: &ConfigureArgs, surroundings: &Surroundings) -> Result<String, CliError> {
     let FileArgs { launcher, file, dry_run } = &args.file;
     let url = args.url.to_string();
-    let target = Target { launcher: *launcher, mode: args.mode.as_ref(), url: url.trim_end_matches('/') };
+    let mode = args.mode.clone().map(|name| mode(name, *launcher)).transpose()?;
+    let target = Target { launcher: *launcher, mode: mode.as_ref(), url: url.trim_end_matches('/') };
     let done = settings::configure(&target, file.as_deref(), *dry_run, surroundings)?;
     let mut text: String = done.iter().map(|done| tell(done, *dry_run)).collect();
     if *dry_run {

@@ -23,7 +23,8 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use fleetgate_manual::{CompletionsArgs, ManArgs};
 use fleetgate_wire::SecretString;
 use fleetgate_wire::invitation::InvitationTokenError;
 use fleetgate_wire::virtual_key::VirtualKeyError;
@@ -88,6 +89,11 @@ enum Command {
     Logs(logs::LogsArgs),
     /// Show who spent how much, and price old calls anew
     Spend(spend::SpendArgs),
+    /// Print completions for a shell; the installer puts them where the shell looks
+    Completions(CompletionsArgs),
+    /// Write the man pages
+    #[command(hide = true)]
+    Man(ManArgs),
 }
 
 /// The gateway and who may administer it.
@@ -243,6 +249,14 @@ pub enum CliError {
     /// The person's own modes.
     #[error("{0}; until it is mended, modes are as shipped")]
     Modes(ModesFileError),
+    /// A launcher that cannot be flipped onto this mode.
+    #[error("mode {mode} is not for {launcher}; `fleetgate modes` says which launchers each mode is for")]
+    NotForLauncher {
+        /// The mode's name.
+        mode: String,
+        /// The launcher's name.
+        launcher: &'static str,
+    },
     /// The runtime, signals, standard output.
     #[error(transparent)]
     System(#[from] io::Error),
@@ -276,6 +290,10 @@ pub fn run(cli: Cli) -> Result<(), CliError> {
             start_log();
             return launchers::run(args);
         }
+        Command::Completions(args) => {
+            return Ok(fleetgate_manual::print_completions(Cli::command(), args, &mut io::stdout().lock())?);
+        }
+        Command::Man(args) => return Ok(fleetgate_manual::write_pages(Cli::command(), &args)?),
         command => command,
     };
     start_log();
@@ -284,8 +302,6 @@ pub fn run(cli: Cli) -> Result<(), CliError> {
     let result = runtime.block_on(async {
         match command {
             Command::Sidecar(args) => sidecar::run(args).await,
-            // Done above.
-            Command::Run(_) | Command::Modes(_) | Command::Shell(_) | Command::Launchers(_) => Ok(()),
             Command::Whoami(args) => whoami::run(args).await,
             Command::Wait(args) => wait::run(&args).await,
             Command::Enroll(args) => Box::pin(enroll::run(args)).await,
@@ -296,6 +312,13 @@ pub fn run(cli: Cli) -> Result<(), CliError> {
             Command::Egress(args) => egress::run(args).await,
             Command::Logs(args) => logs::run(args).await,
             Command::Spend(args) => spend::run(args).await,
+            // Done above.
+            Command::Run(_)
+            | Command::Modes(_)
+            | Command::Shell(_)
+            | Command::Launchers(_)
+            | Command::Completions(_)
+            | Command::Man(_) => Ok(()),
         }
     });
     // Whatever still runs (a tunnel past its time, a name look-up) must not hold up the end.

@@ -122,7 +122,7 @@ pub(super) fn run(args: RunArgs) -> Result<(), RunError> {
     become_it(&child).map(|never| match never {})
 }
 
-fn find(modes: &Modes, name: ModeName) -> Result<&Mode, RunError> {
+pub(super) fn find(modes: &Modes, name: ModeName) -> Result<&Mode, RunError> {
     modes.get(&name).ok_or_else(|| {
         if let Some(problem) = &modes.problem {
             eprintln!("fleetgate: {problem}");
