@@ -268,7 +268,7 @@ cat <<EOF
    export ANTHROPIC_BASE_URL=http://localhost:$port ANTHROPIC_AUTH_TOKEN=fleetgate
 
    # Claude Code and Codex: claude-glm, claude-fleet, codex-fleet …
-   export FLEETGATE_URL=http://127.0.0.1:$port; . '$root/shell/fleetgate.sh'
+   export PATH="$bin:\$PATH" FLEETGATE_URL=http://127.0.0.1:$port; . '$root/shell/fleetgate.sh'
 
    # Any HTTPS, through the gateway
    curl -x http://localhost:$port https://api.ipify.org

@@ -111,7 +111,8 @@ impl Desk {
 
     fn path(&self) -> std::ffi::OsString {
         let inherited = std::env::var_os("PATH").unwrap_or_default();
-        let all = [self.programs.clone()].into_iter().chain(std::env::split_paths(&inherited));
+        let ours = binaries::binary("fleetgate").parent().expect("a program lies somewhere").to_owned();
+        let all = [self.programs.clone(), ours].into_iter().chain(std::env::split_paths(&inherited));
         std::env::join_paths(all.filter(|path| path != Path::new(""))).expect("no path holds a colon")
     }
 }

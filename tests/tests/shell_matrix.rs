@@ -437,7 +437,8 @@ fn the_linters_have_no_complaint() {
     let fish = [workspace().join("shell/fleetgate.fish")];
     let block = [workspace().join("sidecar/src/shell/block.sh.golden")];
     let linters: [(&[&str], &[PathBuf]); 5] = [
-        (&["shellcheck"], &scripts),
+        // Scripts take in others by their paths from the repository's root.
+        (&["shellcheck", "-x"], &scripts),
         // The file that the block reads is not there.
         (&["shellcheck", "-s", "sh", "-e", "SC1091"], &block),
         (&["shfmt", "-ln", "posix", "-i", "2", "-ci", "-bn", "-d"], &block),
@@ -445,7 +446,7 @@ fn the_linters_have_no_complaint() {
         (&["fish_indent", "--check"], &fish),
     ];
     for (linter, files) in linters.into_iter().filter(|(linter, _)| installed(linter[0]).is_some()) {
-        let output = Command::new(linter[0]).args(&linter[1..]).args(files).output().unwrap();
+        let output = Command::new(linter[0]).args(&linter[1..]).args(files).current_dir(workspace()).output().unwrap();
         assert!(output.status.success(), "{linter:?}: {}", String::from_utf8_lossy(&output.stdout));
     }
 }

@@ -377,7 +377,7 @@ fn the_units_are_such_as_systemd_understands() {
         for (of, directory) in [("--system", "install/systemd"), ("--user", "install/systemd/user")] {
             let unit =
                 std::fs::read_to_string(workspace().join(directory).join(name)).unwrap_or_else(|e| panic!("{e}"));
-            let unit = unit.replace("/usr/local/bin/fleetgate", &program).replace("%h/.local/bin/fleetgate", &program);
+            let unit = unit.replace("/usr/bin/fleetgate", &program).replace("%h/.local/bin/fleetgate", &program);
             let directory = home.path().join(of);
             std::fs::create_dir_all(&directory).unwrap_or_else(|e| panic!("{e}"));
             std::fs::write(directory.join(name), unit).unwrap_or_else(|e| panic!("{e}"));

@@ -18,11 +18,12 @@ const WAITS: &str = "fleetgate_sidecar_waits_total";
 const IDLE: usize = 2000;
 const BUSY: usize = 500;
 const CALLS_OF_EACH: usize = 2;
-const ROUNDS: usize = 16;
-/// After so many rounds the allocator has found most of its places.
-const SETTLED: usize = 8;
-/// From then to the last round: a twentieth of what the busy connections would take if they stayed (some 40 kB each).
-const GROWTH_KB: u64 = 8 << 10;
+/// The allocator takes its time to find its places, and longer on a busy machine.
+const MOST_ROUNDS: usize = 48;
+/// The memory is level when so many rounds together add no more than [`GROWTH_KB`].
+const LEVEL_ROUNDS: usize = 8;
+/// A fortieth of what the busy connections of those rounds would take if they stayed (some 40 kB each).
+const GROWTH_KB: u64 = 4 << 10;
 
 async fn connect(address: SocketAddr) -> TcpStream {
     soon("a connection", TcpStream::connect(address)).await.unwrap_or_else(|error| panic!("{error}"))
@@ -65,7 +66,13 @@ async fn thousands_of_connections_need_neither_threads_nor_more_and_more_memory(
     println!("{IDLE} idle connections: {} kB", memory_kb(pid, "VmRSS"));
 
     let mut rounds = Vec::new();
-    for round in 1..=ROUNDS {
+    let is_level = |rounds: &[u64]| {
+        let last = rounds.windows(LEVEL_ROUNDS + 1).last();
+        last.is_some_and(|last| last[LEVEL_ROUNDS].saturating_sub(last[0]) < GROWTH_KB)
+    };
+    while !is_level(&rounds) {
+        assert!(rounds.len() < MOST_ROUNDS, "the memory grows from round to round: {rounds:?} kB");
+        let round = rounds.len() + 1;
         let mut clients = JoinSet::new();
         for _ in 0..BUSY {
             let request = request.clone();
@@ -87,8 +94,6 @@ async fn thousands_of_connections_need_neither_threads_nor_more_and_more_memory(
         // The one more is the one that asks.
         eventually("they are gone", async || (sidecar.count(open).await == IDLE as u64 + 1).then_some(())).await;
     }
-    let grown = rounds[ROUNDS - 1].saturating_sub(rounds[SETTLED - 1]);
-    assert!(grown < GROWTH_KB, "the memory grows from round to round: {rounds:?} kB");
 
     drop(idle);
     gateway.terminate().await;
@@ -97,7 +102,7 @@ async fn thousands_of_connections_need_neither_threads_nor_more_and_more_memory(
     })
     .await;
     assert_eq!(sidecar.count("fleetgate_sidecar_calls_open").await, 0);
-    let calls = (ROUNDS * BUSY * CALLS_OF_EACH + 1) as u64;
+    let calls = (rounds.len() * BUSY * CALLS_OF_EACH + 1) as u64;
     assert_eq!(sidecar.count("fleetgate_sidecar_calls_total").await, calls);
 }
 
