@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use fleetgate_wire::header as names;
 use fleetgate_wire::money::NanoDollars;
-use http::{HeaderMap, HeaderName, StatusCode, header, request};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, request};
 use jiff::Timestamp;
 use uuid::Uuid;
 
@@ -28,6 +28,9 @@ use fleetgate_wire::usage::{Usage, UsageSource};
 
 /// The most tokens that the budgets let the answer have, where that is not what was asked for.
 const OUTPUT_LIMIT: HeaderName = HeaderName::from_static("x-fleetgate-output-limit");
+
+/// So many headers an attempt adds to most answers.
+const MOST_LABELS: usize = 16;
 
 /// A million dollars.
 const MOST_PLAUSIBLE: NanoDollars = NanoDollars(1_000_000_000_000_000);
@@ -158,9 +161,12 @@ impl Attempt {
     /// Names the attempt in the answer's headers, by LiteLLM's names too.
     pub(crate) fn label(&self, headers: &mut HeaderMap) {
         let Some((_, entry)) = &self.open else { return };
-        let id = entry.id.to_string();
-        set(headers, names::REQUEST_ID, &id);
-        set(headers, HeaderName::from_static("x-litellm-call-id"), &id);
+        // With room for all of them the map is not hashed anew while they come.
+        headers.reserve(MOST_LABELS);
+        if let Ok(id) = HeaderValue::from_str(entry.id.hyphenated().encode_lower(&mut Uuid::encode_buffer())) {
+            headers.insert(names::REQUEST_ID, id.clone());
+            headers.insert(HeaderName::from_static("x-litellm-call-id"), id);
+        }
         set(headers, HeaderName::from_static("x-litellm-model-id"), &self.choice.deployment.id);
         set(headers, HeaderName::from_static("x-litellm-model-group"), &self.choice.group);
         if let Some(limit) = self.output_limit {

@@ -149,7 +149,8 @@ async fn attempt_each(
         let is_final = number + 1 == tries.len();
         let Some(upstream) = gateway.upstream(choice.deployment.index) else { continue };
         let same_next = tries.get(number + 1).is_some_and(|next| next.deployment.index == choice.deployment.index);
-        let rate = match limits.admit_attempt(gateway, choice, upstream) {
+        let place = funds::place(choice, upstream);
+        let rate = match limits.admit_attempt(gateway, &place) {
             Ok(rate) => rate,
             // Another deployment may have room.
             Err(limited) => {
@@ -157,7 +158,8 @@ async fn attempt_each(
                 continue;
             }
         };
-        let funds = match funds::set_aside(gateway, permit, ask, choice, upstream, started_at).await {
+        let scopes = limits.scopes().iter().chain(&place);
+        let funds = match funds::set_aside(gateway, permit, ask, choice, upstream, scopes, started_at).await {
             Ok(funds) => funds,
             // Another provider's or deployment's budget may have money.
             Err(refusal) => {

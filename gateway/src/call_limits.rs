@@ -10,9 +10,7 @@ use crate::auth::CallerKey;
 use crate::dialect::Ask;
 use crate::gateway::Gateway;
 use crate::meter::estimate;
-use crate::provider::Upstream;
 use crate::respond::Refusal;
-use crate::route::Choice;
 
 /// Of the output that a call lets the model write, so many tokens count until the true number is known: programs ask for limits that
 /// no answer ever reaches.
@@ -20,25 +18,39 @@ const EXPECTED_OUTPUT: u64 = 4_096;
 
 /// What a call asks of the limits.
 pub(crate) struct CallLimits {
-    /// Empty where no limit is in force anywhere.
+    /// Everything that the call counts for, whoever serves it. Empty where neither a budget nor a rate is in force.
     scopes: Vec<Scope>,
+    /// Where the rates count it, if that is not in all of these.
+    rated: Option<Vec<Scope>>,
+    /// Whether any rate is in force.
+    has_rates: bool,
     tokens: u64,
 }
 
 impl CallLimits {
     pub(crate) fn of(gateway: &Gateway, permit: &Permit, ask: &Ask) -> Self {
-        if gateway.rates.is_empty() {
-            return Self { scopes: Vec::new(), tokens: 0 };
+        let has_rates = !gateway.rates.is_empty();
+        if !has_rates && gateway.budgets.is_empty() {
+            return Self { scopes: Vec::new(), rated: None, has_rates, tokens: 0 };
         }
-        let mut scopes = crate::funds::callers_scopes(permit.caller(), &ask.model);
-        if matches!(permit.caller().key, CallerKey::Master) {
+        let scopes = crate::funds::callers_scopes(permit.caller(), &ask.model);
+        if !has_rates {
+            return Self { scopes, rated: None, has_rates, tokens: 0 };
+        }
+        let rated = matches!(permit.caller().key, CallerKey::Master).then(|| {
             // What the file says of all keys is meant for those that it does not know.
-            scopes.retain(|scope| !matches!(scope.kind(), ScopeKind::Key | ScopeKind::KeyModel));
-        }
+            let is_keys = |scope: &&Scope| !matches!(scope.kind(), ScopeKind::Key | ScopeKind::KeyModel);
+            scopes.iter().filter(is_keys).cloned().collect()
+        });
         let fields = ask.fields();
         let output = output_limit(ask.endpoint, |name| fields.read(name)).and_then(|output| output.asked).unwrap_or(0);
         let prompt = estimate(ask.body.len() as u64, 0).input;
-        Self { scopes, tokens: prompt + output.min(EXPECTED_OUTPUT) }
+        Self { scopes, rated, has_rates, tokens: prompt + output.min(EXPECTED_OUTPUT) }
+    }
+
+    /// Everything that the call counts for, whoever serves it.
+    pub(crate) fn scopes(&self) -> &[Scope] {
+        &self.scopes
     }
 
     /// Counts the call in its caller's limits.
@@ -46,10 +58,11 @@ impl CallLimits {
     /// # Errors
     /// When one of them is used up for now.
     pub(crate) async fn admit_call(&self, gateway: &Gateway, permit: &Permit) -> Result<RateHold, Refusal> {
-        if self.scopes.is_empty() {
+        if !self.has_rates {
             return Ok(RateHold::none());
         }
-        let admitted = gateway.rates.admit_or_wait(&self.scopes, self.tokens, Timestamp::now).await;
+        let scopes = self.rated.as_ref().unwrap_or(&self.scopes);
+        let admitted = gateway.rates.admit_or_wait(scopes, self.tokens, Timestamp::now).await;
         admitted.map_err(|limited| {
             tracing::debug!(key = permit.caller().key.alias(), "call refused: {limited}");
             refuse(gateway, limited)
@@ -60,20 +73,11 @@ impl CallLimits {
     ///
     /// # Errors
     /// When one of them is used up for now.
-    pub(crate) fn admit_attempt(
-        &self,
-        gateway: &Gateway,
-        choice: &Choice,
-        upstream: &Upstream,
-    ) -> Result<RateHold, Refusal> {
-        if self.scopes.is_empty() {
+    pub(crate) fn admit_attempt(&self, gateway: &Gateway, place: &[Scope]) -> Result<RateHold, Refusal> {
+        if !self.has_rates {
             return Ok(RateHold::none());
         }
-        let scopes = [
-            Scope::new(ScopeKind::Deployment, choice.deployment.id.as_str()),
-            Scope::new(ScopeKind::Provider, upstream.provider()),
-        ];
-        let admitted = gateway.rates.admit(&scopes, self.tokens, Timestamp::now());
+        let admitted = gateway.rates.admit(place, self.tokens, Timestamp::now());
         admitted.map_err(|limited| refuse(gateway, limited))
     }
 }

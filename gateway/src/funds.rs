@@ -46,7 +46,7 @@ impl Funds {
     }
 }
 
-/// Sets the worst case aside. Where money is only reserved by others, waits its turn.
+/// Sets the worst case aside in the budgets of all `scopes`. Where money is only reserved by others, waits its turn.
 ///
 /// # Errors
 /// When a budget cannot pay for the call, or nobody knows its price and the operator wants none of those.
@@ -56,6 +56,7 @@ pub(crate) async fn set_aside(
     ask: &Ask,
     choice: &Choice,
     upstream: &Upstream,
+    scopes: impl Iterator<Item = &Scope>,
     at: Timestamp,
 ) -> Result<Funds, Refusal> {
     let must_be_priced = gateway.config.block_unpriced;
@@ -68,9 +69,13 @@ pub(crate) async fn set_aside(
     if worst.ceiling.is_free() {
         return Ok(Funds::unlimited(at));
     }
-    let scopes = scopes(permit.caller(), &ask.model, upstream.provider(), &choice.deployment.id);
-    let charge =
-        Charge { scopes: scopes.into(), least: worst.least, comfortable: worst.comfortable, most: worst.most, at };
+    let charge = Charge {
+        scopes: scopes.cloned().collect(),
+        least: worst.least,
+        comfortable: worst.comfortable,
+        most: worst.most,
+        at,
+    };
     let hold = gateway.budgets.reserve(charge).await.map_err(|exceeded| refuse(gateway, permit.caller(), *exceeded))?;
     Ok(Funds { output_limit: worst.output_limit(hold.amount()), at: hold.at(), hold: Some(hold) })
 }
@@ -94,12 +99,12 @@ pub(crate) async fn set_aside_for_tunnel(
     Ok(Some(hold))
 }
 
-/// Everything that an attempt counts for.
-fn scopes(caller: &Caller, model: &str, provider: &str, deployment: &str) -> Vec<Scope> {
-    let mut scopes = callers_scopes(caller, model);
-    scopes.push(Scope::new(ScopeKind::Provider, provider));
-    scopes.push(Scope::new(ScopeKind::Deployment, deployment));
-    scopes
+/// What an attempt counts for beside its call: where it goes.
+pub(crate) fn place(choice: &Choice, upstream: &Upstream) -> [Scope; 2] {
+    [
+        Scope::new(ScopeKind::Provider, upstream.provider()),
+        Scope::new(ScopeKind::Deployment, choice.deployment.id.as_str()),
+    ]
 }
 
 /// Everything that a call counts for, whoever serves it.

@@ -55,20 +55,37 @@ static HOP_BY_HOP: [HeaderName; 8] = [
     header::UPGRADE,
 ];
 
+/// What ends with the connection that a head came by: the hop-by-hop headers, and those that its `Connection` names. For a copy in
+/// one pass; [`strip_hop_by_hop`] does the same in place.
+#[derive(Debug)]
+pub struct HopByHop(Vec<HeaderName>);
+
+impl HopByHop {
+    /// Those of a head.
+    #[must_use]
+    pub fn of(headers: &HeaderMap) -> Self {
+        Self(named_by_connection(headers))
+    }
+
+    /// Whether a header is one of them.
+    #[must_use]
+    pub fn contains(&self, name: &HeaderName) -> bool {
+        HOP_BY_HOP.contains(name) || self.0.contains(name)
+    }
+}
+
 /// Removes the hop-by-hop headers and those that `Connection` names. `Host`, `Content-Length` and the like stay even when a
 /// peer names them there: dropping what frames the message is how requests are smuggled.
 pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
-    let named: Vec<HeaderName> = headers
-        .get_all(header::CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .filter_map(|name| name.trim().parse().ok())
-        .filter(|name| !is_end_to_end(name))
-        .collect();
-    for name in named.iter().chain(&HOP_BY_HOP) {
+    for name in named_by_connection(headers).iter().chain(&HOP_BY_HOP) {
         headers.remove(name);
     }
+}
+
+fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
+    let values = headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
+    let names = values.flat_map(|value| value.split(',')).filter_map(|name| name.trim().parse().ok());
+    names.filter(|name| !is_end_to_end(name)).collect()
 }
 
 fn is_end_to_end(name: &HeaderName) -> bool {
@@ -129,6 +146,10 @@ mod tests {
             ("authorization", "Bearer x"),
             ("x-kept", "1"),
         ]);
+        let hop = HopByHop::of(&map);
+        let mut copied: Vec<&str> = map.keys().filter(|name| !hop.contains(name)).map(HeaderName::as_str).collect();
+        copied.sort_unstable();
+        assert_eq!(copied, ["authorization", "content-length", "host", "x-kept"]);
         strip_hop_by_hop(&mut map);
         assert_eq!(names(&map), ["authorization", "content-length", "host", "x-kept"]);
     }

@@ -1,11 +1,11 @@
 //! What carries limits beside keys: teams, users, budgets, tags and customers. Looked up in a snapshot, as keys are.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use fleetgate_wire::scope::{Scope, ScopeKind};
+use foldhash::HashMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};

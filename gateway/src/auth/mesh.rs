@@ -4,7 +4,6 @@
 //! moment, which the daemon needs the hundredth part of; what comes later is on the row if that is settled later still. Only where
 //! calls are refused by the answer is it waited for longer.
 
-use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,6 +11,7 @@ use std::time::Duration;
 
 use fleetgate_wire::host::HostLabel;
 use fleetgate_wire::mesh::{MeshError, SOCKETS, who_is};
+use foldhash::HashMap;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
 

@@ -1,8 +1,9 @@
 //! Rows to sums: what each scope spent in each quarter of an hour. Budgets start from these sums, so that nobody adds up a million
 //! rows.
 
-use std::collections::HashMap;
 use std::fmt::Write;
+
+use foldhash::{HashMap, HashMapExt};
 
 use super::record::Record;
 use super::sighting::{Place, Seen, Sightings};

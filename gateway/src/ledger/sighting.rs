@@ -1,8 +1,7 @@
 //! Where providers' own keys were seen, summed up from the rows that tell of it, in the rows' own transactions.
 
-use std::collections::HashMap;
-
 use fleetgate_wire::seen::Sighting;
+use foldhash::HashMap;
 use sqlx::{ColumnIndex, Decode, Row, Type};
 
 use super::record::Record;

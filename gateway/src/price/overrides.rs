@@ -1,9 +1,10 @@
 //! The prices of `model_list` entries, read once per entry.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use foldhash::HashMap;
 
 use super::catalogue::holds_from_threshold;
 use super::rates::{Rates, listed};

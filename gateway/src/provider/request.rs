@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use fleetgate_wire::endpoint::{Dialect, Endpoint};
-use fleetgate_wire::header::{GATEWAY_VIA, strip_credentials, strip_hop_by_hop, strip_key_parameter, strip_ours};
+use fleetgate_wire::header::{CREDENTIALS, GATEWAY_VIA, HopByHop, PREFIX, strip_key_parameter};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, header, request};
 use http_body_util::Full;
 
@@ -48,8 +48,11 @@ static PRIVATE: [HeaderName; 10] = [
     HeaderName::from_static("litellm-changed-by"),
 ];
 
-/// Whole families of them: what proxies add, what a mesh says of its users, and what callers tell the gateway.
-const PRIVATE_FAMILIES: [&str; 3] = ["x-forwarded-", "tailscale-", "x-litellm-"];
+/// Whole families of them: what proxies add, what a mesh says of its users, and what callers and sidecars tell the gateway.
+const PRIVATE_FAMILIES: [&str; 4] = ["x-forwarded-", "tailscale-", "x-litellm-", PREFIX];
+
+/// So many headers the gateway adds of its own.
+const OWN: usize = 5;
 
 /// Shapes a request for one choice of the plan. `output_limit` is the most tokens that its budgets can pay for, where that is less
 /// than it asks for.
@@ -81,18 +84,17 @@ pub fn shape(
     Ok(Outgoing { request, model, strip_usage })
 }
 
+fn is_private(name: &HeaderName) -> bool {
+    PRIVATE.contains(name) || PRIVATE_FAMILIES.iter().any(|family| name.as_str().starts_with(family))
+}
+
 fn headers(from_client: &HeaderMap, endpoint: Endpoint, upstream: &Upstream, drop_params: bool) -> HeaderMap {
-    let mut headers = from_client.clone();
-    strip_hop_by_hop(&mut headers);
-    strip_credentials(&mut headers);
-    strip_ours(&mut headers);
-    for name in &PRIVATE {
-        headers.remove(name);
-    }
-    let is_private = |name: &&HeaderName| PRIVATE_FAMILIES.iter().any(|family| name.as_str().starts_with(family));
-    let families: Vec<HeaderName> = headers.keys().filter(is_private).cloned().collect();
-    for name in &families {
-        headers.remove(name);
+    let hop = HopByHop::of(from_client);
+    let mut headers = HeaderMap::with_capacity(from_client.len() + upstream.headers.len() + OWN);
+    for (name, value) in from_client {
+        if !hop.contains(name) && !CREDENTIALS.contains(name) && !is_private(name) {
+            headers.append(name, value.clone());
+        }
     }
     if upstream.is_on_this_machine() {
         headers.insert(header::VIA, GATEWAY_VIA);

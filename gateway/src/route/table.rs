@@ -1,8 +1,10 @@
 //! The table of model groups, built once from the configuration.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
+
+use foldhash::{HashMap, HashMapExt};
 
 use super::pattern::{Pattern, fill};
 use super::{Choice, NoRoute, Plan};
@@ -88,9 +90,11 @@ impl Router {
     #[must_use]
     pub fn plan(&self, group: Group) -> Plan {
         let mut choices = draw(group.choices);
-        let mut seen = HashSet::from([group.name.clone()]);
-        for target in self.fallback_names(&group.name).iter().take(MAX_FALLBACKS) {
-            if seen.insert(target.clone())
+        let names = self.fallback_names(&group.name);
+        let names = &names[..names.len().min(MAX_FALLBACKS)];
+        for (place, target) in names.iter().enumerate() {
+            if *target != group.name
+                && !names[..place].contains(target)
                 && let Ok(fallback) = self.find(target)
             {
                 choices.extend(draw(fallback.choices));

@@ -3,9 +3,9 @@
 //! Most upstreams never charge more than the estimate, which is an upper bound. Some do: they put a prompt of their own in front,
 //! or think beyond the output limit. One answer shows by how much; from then on that much is set aside for every call there.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
+use foldhash::HashMap;
 use jiff::Timestamp;
 
 use super::offer::Trust;

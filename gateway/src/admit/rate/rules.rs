@@ -1,6 +1,6 @@
 //! Which limits hold for a scope: the configuration's, whose ids may be globs, and those of keys, teams and the like.
 
-use std::collections::HashMap;
+use foldhash::HashMap;
 
 use super::limits::Limits;
 use crate::admit::admits;
