@@ -232,16 +232,20 @@ impl Opened {
     pub async fn relay_upgraded(self, client: OnUpgrade) -> Option<TunnelReport> {
         let upgraded = client.await.ok()?;
         let parts = upgraded.downcast::<TokioIo<TcpStream>>().ok()?;
-        Some(self.relay(parts.io.into_inner(), parts.read_buf).await)
+        // In a box of its own: while the client is waited for, the tunnel needs no room.
+        Some(Box::pin(self.relay(parts.io.into_inner(), parts.read_buf)).await)
     }
 
     /// Relays between a client, whose early bytes go first, and the destination.
-    pub async fn relay(mut self, client: TcpStream, early: Bytes) -> TunnelReport {
+    pub async fn relay(self, client: TcpStream, early: Bytes) -> TunnelReport {
         attend(&client);
-        let stop = async { drop(self.stop.changed().await) };
+        let Self { stream, limits, mut stop, _place: place, _key_place: key_place, .. } = self;
+        let stop = async move { drop(stop.changed().await) };
         let client = End { stream: client, early };
-        let destination = End { stream: self.stream, early: Bytes::new() };
-        relay_tcp(client, destination, self.limits, stop).await
+        let destination = End { stream, early: Bytes::new() };
+        let report = relay_tcp(client, destination, limits, stop).await;
+        drop((place, key_place));
+        report
     }
 }
 

@@ -8,6 +8,7 @@ mod tcp;
 
 use std::future::Future;
 use std::io;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
@@ -131,29 +132,36 @@ where
     let (up, down) = (AtomicU64::new(0), AtomicU64::new(0));
 
     let account = limits.account.as_deref();
-    let upward = copy(early, client_reads, destination_writes, Way { count: &up, clock: &clock, account });
-    let downward = copy(Bytes::new(), destination_reads, client_writes, Way { count: &down, clock: &clock, account });
-    let both = async { tokio::try_join!(upward, downward) };
-    let end = ended(both, &clock, &limits, stop).await;
+    let upward = pin!(copy(early, client_reads, destination_writes, Way { count: &up, clock: &clock, account }));
+    let way = Way { count: &down, clock: &clock, account };
+    let downward = pin!(copy(Bytes::new(), destination_reads, client_writes, way));
+    let end = ended(pin!(both(upward, downward)), &clock, &limits, pin!(stop)).await;
     TunnelReport { up: up.load(Relaxed), down: down.load(Relaxed), end }
+}
+
+/// Both ways to their ends, or the first that breaks.
+async fn both(
+    upward: Pin<&mut impl Future<Output = Result<(), Ended>>>,
+    downward: Pin<&mut impl Future<Output = Result<(), Ended>>>,
+) -> Result<(), Ended> {
+    tokio::try_join!(upward, downward).map(|_| ())
 }
 
 /// Waits for the first reason to end.
 async fn ended(
-    both: impl Future<Output = Result<((), ()), Ended>>,
+    both: Pin<&mut impl Future<Output = Result<(), Ended>>>,
     clock: &ActivityClock,
     limits: &TunnelLimits,
-    stop: impl Future<Output = ()>,
+    stop: Pin<&mut impl Future<Output = ()>>,
 ) -> TunnelEnd {
     tokio::select! {
         biased;
         result = both => match result {
-            Ok(_) => TunnelEnd::Closed,
+            Ok(()) => TunnelEnd::Closed,
             Err(Ended::Io(error)) => TunnelEnd::Broken(error.kind()),
             Err(Ended::Spent) => TunnelEnd::Spent,
         },
-        () = clock.silence(limits) => TunnelEnd::Idle,
-        () = lived(limits.life) => TunnelEnd::Expired,
+        end = clock.ended(limits) => end,
         () = stop => TunnelEnd::Stopped,
     }
 }
@@ -189,15 +197,20 @@ impl Way<'_> {
         match self.account.map_or(Charge::Go, |account| account.charge(bytes as u64)) {
             Charge::Go => Ok(()),
             Charge::Wait(time) => {
-                let until = Instant::now() + time;
-                while Instant::now() < until {
-                    tokio::time::sleep_until(until.min(Instant::now() + HELD_UP)).await;
-                    // It is held up, not silent.
-                    self.clock.touch();
-                }
+                // Boxed, since the tunnels that nobody slows down need no room for it.
+                Box::pin(self.held_up(time)).await;
                 Ok(())
             }
             Charge::Stop => Err(Ended::Spent),
+        }
+    }
+
+    async fn held_up(&self, time: Duration) {
+        let until = Instant::now() + time;
+        while Instant::now() < until {
+            tokio::time::sleep_until(until.min(Instant::now() + HELD_UP)).await;
+            // It is held up, not silent.
+            self.clock.touch();
         }
     }
 
@@ -207,13 +220,6 @@ impl Way<'_> {
             Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(()),
             result => Ok(result?),
         }
-    }
-}
-
-async fn lived(life: Option<Duration>) {
-    match life {
-        Some(life) => tokio::time::sleep(life).await,
-        None => std::future::pending().await,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::future::{Future, poll_fn};
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::Poll;
@@ -14,7 +14,7 @@ use tokio::net::tcp::{ReadHalf, WriteHalf};
 
 use super::buffer::Buffer;
 use super::clock::ActivityClock;
-use super::{Ended, TunnelEnd, TunnelLimits, TunnelReport, Way, ended, write_counted};
+use super::{Ended, TunnelEnd, TunnelLimits, TunnelReport, Way, both, ended, write_counted};
 
 /// So many full buffers without a pause are much: from there on a pipe is worth its calls.
 #[cfg(target_os = "linux")]
@@ -51,11 +51,13 @@ pub async fn relay_tcp(
         let (client_reads, client_writes) = client.split();
         let (destination_reads, destination_writes) = destination.split();
         let account = limits.account.as_deref();
-        let upward = forward(first_up, client_reads, destination_writes, Way { count: &up, clock: &clock, account });
+        let way = Way { count: &up, clock: &clock, account };
+        // Pinned here and lent on: a future that is handed on by value has room in each that it passes through, and a tunnel is
+        // silent for most of its life.
+        let upward = pin!(forward(first_up, client_reads, destination_writes, way));
         let way = Way { count: &down, clock: &clock, account };
-        let downward = forward(first_down, destination_reads, client_writes, way);
-        let both = async { tokio::try_join!(upward, downward) };
-        ended(both, &clock, &limits, stop).await
+        let downward = pin!(forward(first_down, destination_reads, client_writes, way));
+        ended(pin!(both(upward, downward)), &clock, &limits, pin!(stop)).await
     };
     if let TunnelEnd::Broken(_) = end {
         for side in [&client, &destination] {
@@ -95,7 +97,8 @@ async fn forward(early: Bytes, mut from: ReadHalf<'_>, mut to: WriteHalf<'_>, wa
             // An account that counts wants to be asked more often than a full pipe lets it.
             if full_reads >= MUCH && way.account.is_none() {
                 full_reads = 0;
-                if splice(from.as_ref(), to.as_ref(), way).await? == Spliced::All {
+                // Boxed, since silent tunnels need no room for it.
+                if Box::pin(splice(from.as_ref(), to.as_ref(), way)).await? == Spliced::All {
                     break;
                 }
             }
@@ -175,4 +178,25 @@ async fn splice(from: &TcpStream, to: &TcpStream, way: Way<'_>) -> Result<Splice
         }
     }
     Ok(Spliced::Little)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_silent_tunnel_is_small() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut ends = Vec::new();
+        for _ in 0..2 {
+            ends.push(End { stream: TcpStream::connect(address).await.unwrap(), early: Bytes::new() });
+        }
+        let (client, destination) = (ends.remove(0), ends.remove(0));
+        let relay = relay_tcp(client, destination, TunnelLimits::default(), std::future::pending());
+        let size = size_of_val(&relay);
+        assert!(size <= 2_048, "{size} bytes for each tunnel, however long it is silent");
+    }
 }
