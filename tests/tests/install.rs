@@ -176,13 +176,26 @@ fn edited_files_and_the_ledger_outlive_all_but_a_purge() {
     }
     let told = machine.uninstall(&[]);
     let left: Vec<String> = machine.files().keys().map(|path| path.display().to_string()).collect();
-    assert_eq!(left, ["etc/fleetgate/config.yaml", "etc/fleetgate/host.key", "var/lib/fleetgate/ledger.db"]);
+    let lists = ["usr/local/share/fleetgate/installed-gateway", "usr/local/share/fleetgate/installed-sidecar"];
+    let kept = ["etc/fleetgate/config.yaml", "etc/fleetgate/host.key"];
+    assert_eq!(left, [&kept[..], &lists, &["var/lib/fleetgate/ledger.db"]].concat());
     assert!(told.contains("kept: /etc/fleetgate/config.yaml") && told.contains("kept: /var/lib/fleetgate"), "{told}");
 
+    // Also what an earlier installation has left.
     machine.install(&["gateway"]);
-    machine.install(&["sidecar"]);
+    machine.uninstall(&["gateway"]);
     machine.uninstall(&["--purge"]);
-    // config.yaml was there before this installation: it was never ours.
+    assert!(machine.files().is_empty(), "{:?}", machine.files().keys());
+    assert!(!machine.file("/etc/fleetgate").exists());
+}
+
+#[test]
+fn a_configuration_that_was_there_before_is_not_the_installers_to_remove() {
+    let machine = Machine::new();
+    fs::create_dir_all(machine.file("/etc/fleetgate")).unwrap();
+    fs::write(machine.file("/etc/fleetgate/config.yaml"), "mine").unwrap();
+    machine.install(&["gateway"]);
+    machine.uninstall(&["--purge"]);
     assert_eq!(machine.files().into_keys().collect::<Vec<_>>(), [PathBuf::from("etc/fleetgate/config.yaml")]);
 }
 

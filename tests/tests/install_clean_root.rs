@@ -83,9 +83,6 @@ for part in gateway sidecar; do
   sh /src/install/install.sh $part --binary /programs/$program
 done
 sh /src/install/uninstall.sh --purge
-# It was there before this installation.
-rm -f /etc/fleetgate/config.yaml
-rmdir /etc/fleetgate 2>/dev/null || :
 tree >/tmp/after
 diff /tmp/before /tmp/after
 if id fleetgate 2>/dev/null; then exit 1; fi
