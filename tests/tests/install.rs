@@ -249,17 +249,58 @@ fn what_the_source_needs_is_named_with_the_distributions_own_command() {
 
 #[test]
 fn the_services_are_hardened() {
-    for part in PARTS {
-        let unit = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../install/systemd/fleetgate-{part}.service"));
+    let install = Path::new(env!("CARGO_MANIFEST_DIR")).join("../install/systemd");
+    for (unit, threshold) in [
+        ("fleetgate-gateway.service", 20),
+        ("fleetgate-sidecar.service", 20),
+        ("fleetgate-gateway-backup.service", 20),
+        // A user's manager has no more to give; the unit says why.
+        ("user/fleetgate-sidecar.service", 62),
+    ] {
         let mut analyze = Command::new("systemd-analyze");
-        analyze.args(["security", "--offline=true", "--no-pager", "--threshold=20"]).arg(&unit);
-        let Ok(output) = analyze.output() else {
-            #[allow(clippy::print_stdout, reason = "a skipped test says so on stdout")]
-            {
-                println!("skipped: systemd-analyze is not installed");
-            }
-            return;
-        };
-        assert!(output.status.success(), "more than 2.0: {}", String::from_utf8_lossy(&output.stdout));
+        analyze.args(["security", "--offline=true", "--no-pager", &format!("--threshold={threshold}")]);
+        let Ok(output) = analyze.arg(install.join(unit)).output() else { return skip_without_systemd() };
+        assert!(output.status.success(), "{unit}: {}", String::from_utf8_lossy(&output.stdout));
+    }
+}
+
+#[test]
+fn systemd_understands_each_unit_as_it_is_installed() {
+    let machine = Machine::empty();
+    machine.release(&program_of("0.1.0"));
+    for scope in [&["gateway"][..], &["sidecar"], &["sidecar", "--user"]] {
+        machine.install(scope);
+    }
+    let install = Path::new(env!("CARGO_MANIFEST_DIR")).join("../install/systemd");
+    let system = machine.file("/etc/systemd/system");
+    for example in ["fleetgate-gateway-backup.service", "fleetgate-gateway-backup.timer"] {
+        fs::copy(install.join(example), system.join(example)).unwrap();
+    }
+    let mut seen = 0;
+    for (scope, directory) in [("--system", system), ("--user", machine.file("/home/someone/.config/systemd/user"))] {
+        for unit in fs::read_dir(&directory).unwrap() {
+            let path = unit.unwrap().path();
+            // The program has to exist where the unit says.
+            let text = fs::read_to_string(&path).unwrap();
+            let root = machine.root().display().to_string();
+            let text = text.replace("ExecStart=/", &format!("ExecStart={root}/"));
+            fs::write(&path, text).unwrap();
+            let mut verify = Command::new("systemd-analyze");
+            verify.args(["verify", "--man=no", scope]).arg(&path).env("XDG_RUNTIME_DIR", machine.directory.path());
+            let Ok(output) = verify.output() else { return skip_without_systemd() };
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            // Where systemd does not run there may be no manager to ask.
+            assert!(output.status.success() || said.contains("Failed to initialize manager"), "{path:?}: {said}");
+            assert!(!said.contains("fleetgate"), "{path:?}: {said}");
+            seen += 1;
+        }
+    }
+    assert_eq!(seen, 7);
+}
+
+fn skip_without_systemd() {
+    #[allow(clippy::print_stdout, reason = "a skipped test says so on stdout")]
+    {
+        println!("SKIPPED: systemd-analyze is not installed");
     }
 }

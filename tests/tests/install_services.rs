@@ -98,7 +98,7 @@ esac"#;
         let bootstrap = format!("launchctl bootstrap gui/ID ~/Library/LaunchAgents/dev.fleetgate.{part}.plist");
 
         let Some((asked, told)) = install(&machine, part) else { return };
-        assert_eq!(asked, [print.clone()]);
+        assert_eq!(asked, std::slice::from_ref(&print));
         assert!(told.contains("launchctl bootstrap gui/"), "{told}");
         fs::write(machine.directory.path().join("runs"), "").unwrap();
         machine.release(&program_of("0.2.0"));
