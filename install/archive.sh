@@ -76,7 +76,8 @@ archive=$name.tar.gz
   if tar --version 2>/dev/null | grep -q GNU; then
     tar --sort=name --owner=0 --group=0 --numeric-owner --mtime=@"${SOURCE_DATE_EPOCH:-0}" -cf - "$name"
   else
-    tar -cf - "$name"
+    # macOS would put files of its own beside each.
+    COPYFILE_DISABLE=1 tar -cf - "$name"
   fi
 ) | gzip -n >"$output/$archive"
 (

@@ -48,13 +48,25 @@ done
 here=$(cd "$(dirname "$0")" && pwd)
 # shellcheck source=install/pages.sh
 . "$here/pages.sh"
-command -v cargo-deb >/dev/null || fail "cargo-deb is missing: cargo install --locked cargo-deb"
+command -v cargo-deb >/dev/null || fail "cargo-deb is missing: cargo install --locked cargo-deb@3.8.0"
+
+# debian_pages PACKAGE DIRECTORY: what Debian wants of them beyond an archive's: compressed, and a changelog of the package itself.
+debian_pages() {
+  gzip -9n "$2/man"/*.1
+  maintainer=$(sed -n 's/^maintainer = "\(.*\)"/\1/p' "$here/../gateway/Cargo.toml")
+  written=${SOURCE_DATE_EPOCH:-$(git -C "$here" log -1 --format=%ct 2>/dev/null || echo 0)}
+  number=${version:-$(sed -n 's/^version = "\(.*\)"/\1/p' "$here/../Cargo.toml" | head -n 1)-1}
+  printf '%s (%s) unstable; urgency=medium\n\n  * What is new stands in changelog.gz.\n\n -- %s  %s\n' "$1" "$number" "$maintainer" \
+    "$(LC_ALL=C date -u -R -d "@$written")" | gzip -9n >"$2/changelog.Debian.gz"
+}
+
 mkdir -p "$output"
 output=$(cd "$output" && pwd)
 programs=$(built_programs "$here/.." "$profile" "$target")
 for program in fleetgate fleetgate-gateway; do
   [ -x "$programs/$program" ] || fail "$programs/$program does not exist: build it first"
   write_pages "$programs/$program" "$programs/pages/$program"
+  debian_pages "$program" "$programs/pages/$program"
 done
 for package in fleetgate-sidecar fleetgate-gateway; do
   (
@@ -62,7 +74,7 @@ for package in fleetgate-sidecar fleetgate-gateway; do
     set -- --no-build --locked --package "$package" --profile "$profile" --output "$output/"
     [ -z "$target" ] || set -- "$@" --target "$target"
     [ -z "$version" ] || set -- "$@" --deb-version "$version"
-    [ -z "$fast" ] || set -- "$@" --fast --compress-type gz
+    [ -z "$fast" ] || set -- "$@" --fast --compress-system
     cargo deb "$@"
   )
 done

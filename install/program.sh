@@ -26,6 +26,11 @@ checked() {
 unpack() {
   [ -f "$archive" ] || fail "$archive does not exist"
   checked "$archive"
+  # Nothing may land anywhere else than in its own directory.
+  tar -tzf "$archive" >"$work/names" || fail "$archive cannot be read, see above. Nothing was installed"
+  if grep -q -v -e '^fleetgate-[^/]*/' "$work/names" || grep -q -e '\(^\|/\)\.\.\(/\|$\)' "$work/names"; then
+    fail "$archive is none of Fleetgate's: there are paths in it which lead outside. Nothing was installed"
+  fi
   mkdir "$work/archive"
   tar -xzf "$archive" -C "$work/archive" || fail "$archive cannot be unpacked, see above"
   for directory in "$work/archive"/fleetgate-*; do here=$directory/install; done
@@ -107,6 +112,23 @@ older() {
     }'
 }
 
+# Which of a release's archives is for this machine, for messages. A Raspberry Pi says aarch64 where its kernel has 64 bits, and these
+# programs need nothing else of it.
+archive_for_here() {
+  case $system:$(uname -m) in
+    Linux:x86_64) triple=x86_64-unknown-linux-musl ;;
+    Linux:aarch64 | Linux:arm64) triple=aarch64-unknown-linux-musl ;;
+    Darwin:x86_64) triple=x86_64-apple-darwin ;;
+    Darwin:arm64) triple=aarch64-apple-darwin ;;
+    *) triple='' ;;
+  esac
+  if [ -n "$triple" ]; then
+    printf 'Its archive is fleetgate-VERSION-%s.tar.gz' "$triple"
+  else
+    printf 'There is no archive for it: install from the source'
+  fi
+}
+
 # Says what runs here, refuses what does not, and refuses to go back.
 check_version() {
   [ -f "$binary" ] || return 0
@@ -120,7 +142,7 @@ check_version() {
   if [ -z "$version" ]; then
     runs=
     [ -n "$root" ] || fail "$binary does not run on this machine ($system, $(uname -m)): it was built for another, or lies where programs
-  may not run (then set TMPDIR to another directory)"
+  may not run (then set TMPDIR to another directory). $(archive_for_here)"
     printf 'The program does not run on this machine: its version is not compared, and its completions and man pages are left out.\n'
     return 0
   fi

@@ -111,6 +111,25 @@ remove_config() {
   fi
 }
 
+# What stays is still on a list: for --purge later, and for the next installation. Its account stays with it.
+remember_kept() {
+  while read -r kind rest; do
+    case $kind in
+      config) path=$root${rest#* } ;;
+      state) path=$root$rest ;;
+      *) continue ;;
+    esac
+    if [ -e "$path" ] || [ -e "${path%/*}/private/${path##*/}" ]; then printf '%s %s\n' "$kind" "$rest"; fi
+  done <"$1" >"$list.kept"
+  if [ -s "$list.kept" ]; then
+    grep -E -e '^(account|directory|version) ' -e "^file $prefix/share/fleetgate/installed-" "$1" | cat "$list.kept" - >"$manifest"
+    printf 'What was kept stands in %s; --purge removes it.\n' "${manifest#"$root"}"
+    return
+  fi
+  [ -z "$root" ] || return 0
+  sed -n 's/^account //p' "$1" | while read -r account; do userdel "$account"; done
+}
+
 # The order matters: what runs stops before its files go, and directories go last.
 remove_part() {
   while read -r kind rest; do
@@ -129,6 +148,7 @@ remove_part() {
       account) if [ -n "$purge" ] && [ -z "$root" ]; then run userdel "$rest"; fi ;;
     esac
   done <"$1"
+  [ -n "$dry$purge" ] || remember_kept "$1"
   # What lies deeper goes first.
   sed -n 's/^directory //p' "$1" | sort -r | while read -r directory; do rmdir_if_empty "$root$directory"; done
 }
@@ -142,7 +162,7 @@ rmdir_if_empty() {
 }
 
 list=$(mktemp)
-trap 'rm -f "$list" "$list.directories"' EXIT
+trap 'rm -f "$list" "$list.directories" "$list.kept"' EXIT
 trap 'exit 130' INT TERM HUP
 found=
 for part in ${parts:-gateway sidecar}; do

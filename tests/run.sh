@@ -10,7 +10,8 @@ say() {
 
 # Each program with the Debian package that brings it.
 needed='cc:build-essential git:git curl:curl shellcheck:shellcheck shfmt:shfmt lsof:lsof zsh:zsh fish:fish mksh:mksh ksh93:ksh patch:patch
-chromium:chromium dash:dash busybox:busybox nft:nftables ip:iproute2 python3:python3 node:nodejs npm:npm'
+chromium:chromium dash:dash busybox:busybox nft:nftables ip:iproute2 python3:python3 node:nodejs npm:npm groff:groff-base man:man-db
+systemd-analyze:systemd debootstrap:debootstrap ps:procps chattr:e2fsprogs'
 
 missing_packages() {
   for pair in $needed; do
@@ -42,6 +43,13 @@ fi
 if ! command -v cargo >/dev/null 2>&1; then
   printf 'tests/run.sh: cargo is missing. Rust'\''s own installer is at https://rustup.rs\n' >&2
   exit 2
+fi
+
+# The test of the Debian packages makes them as a release does. This machine keeps the tool: for a test it need not be a fast one.
+if ! command -v cargo-deb >/dev/null 2>&1 && [ "$(id -u)" = 0 ]; then
+  say 'Installing cargo-deb'
+  CARGO_PROFILE_RELEASE_OPT_LEVEL=1 CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 \
+    cargo install --locked --quiet cargo-deb@3.8.0 || say 'cargo-deb cannot be had: the Debian packages are not tested'
 fi
 
 # Variables of a user's own Fleetgate or LiteLLM must not reach the tests.

@@ -26,7 +26,8 @@ pub struct ManArgs {
 ///
 /// # Errors
 /// When the output takes nothing.
-pub fn print_completions(mut program: Command, args: CompletionsArgs, out: &mut impl Write) -> io::Result<()> {
+pub fn print_completions(program: &Command, args: CompletionsArgs, out: &mut impl Write) -> io::Result<()> {
+    let mut program = without_hidden(program);
     let name = program.get_name().to_owned();
     let hyphenated = name.clone();
     // Made in memory: the generator panics where it cannot write.
@@ -40,6 +41,20 @@ pub fn print_completions(mut program: Command, args: CompletionsArgs, out: &mut 
     match out.write_all(&text).and_then(|()| out.flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         result => result,
+    }
+}
+
+/// The same command line without what is hidden in it: the generators for zsh and fish would offer that too. What is left out here of
+/// the program itself stands in no completion.
+fn without_hidden(program: &Command) -> Command {
+    // For as long as the program runs, and it ends after this.
+    let lasting = |text: &str| -> &'static str { Box::leak(text.into()) };
+    let shown = Command::new(lasting(program.get_name()))
+        .args(program.get_arguments().cloned())
+        .subcommands(program.get_subcommands().filter(|command| !command.is_hide_set()).cloned());
+    match program.get_version() {
+        Some(version) => shown.version(lasting(version)),
+        None => shown,
     }
 }
 

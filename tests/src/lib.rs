@@ -20,6 +20,7 @@ pub mod diagnosis;
 pub mod disk;
 pub mod gateway;
 pub mod home;
+pub mod installation;
 pub mod load;
 pub mod machine;
 pub mod netns;

@@ -1,105 +1,18 @@
 //! install.sh and uninstall.sh below a directory of their own: nothing here touches the machine.
 #![allow(clippy::unwrap_used, reason = "a helper of a test fails by panicking")]
 
-use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 
-use tempfile::TempDir;
+use fleetgate_tests::installation::{Machine, program_of};
 
 const PARTS: [&str; 2] = ["gateway", "sidecar"];
-
-/// A machine's files, and a program to install.
-struct Machine {
-    directory: TempDir,
-}
-
-impl Machine {
-    fn new() -> Self {
-        let machine = Self { directory: tempfile::tempdir().unwrap() };
-        fs::create_dir(machine.root()).unwrap();
-        fs::create_dir(machine.directory.path().join("bin")).unwrap();
-        machine.release("first");
-        machine
-    }
-
-    fn root(&self) -> PathBuf {
-        self.directory.path().join("root")
-    }
-
-    fn file(&self, path: &str) -> PathBuf {
-        self.root().join(path.trim_start_matches('/'))
-    }
-
-    fn mode(&self, path: &str) -> u32 {
-        fs::metadata(self.file(path)).unwrap().permissions().mode() & 0o7777
-    }
-
-    /// The program that the next installation takes.
-    fn release(&self, content: &str) {
-        fs::write(self.directory.path().join("program"), content).unwrap();
-    }
-
-    /// From now on this machine says that it runs another system.
-    fn pretend(&self, system: &str) {
-        let uname = self.directory.path().join("bin/uname");
-        fs::write(&uname, format!("#!/bin/sh\necho {system}\n")).unwrap();
-        fs::set_permissions(&uname, fs::Permissions::from_mode(0o755)).unwrap();
-    }
-
-    fn run(&self, script: &str, arguments: &[&str]) -> Output {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../install").join(script);
-        let here = self.directory.path().display();
-        let mut command = Command::new("/bin/sh");
-        command.arg(script).args(arguments).arg("--root").arg(self.root());
-        command
-            .env_clear()
-            .env("PATH", format!("{here}/bin:/usr/sbin:/usr/bin:/sbin:/bin"))
-            .env("HOME", "/home/someone")
-            .env("SUDO_USER", "someone");
-        command.output().unwrap()
-    }
-
-    fn succeed(&self, script: &str, arguments: &[&str]) -> String {
-        let output = self.run(script, arguments);
-        assert!(output.status.success(), "{script} {arguments:?}: {output:?}");
-        assert!(output.stderr.is_empty(), "{script} {arguments:?}: {output:?}");
-        String::from_utf8(output.stdout).unwrap()
-    }
-
-    fn install(&self, arguments: &[&str]) -> String {
-        let program = self.directory.path().join("program");
-        self.succeed("install.sh", &[arguments, &["--binary", program.to_str().unwrap()]].concat())
-    }
-
-    fn uninstall(&self, arguments: &[&str]) -> String {
-        self.succeed("uninstall.sh", arguments)
-    }
-
-    /// Every file with its content.
-    fn files(&self) -> BTreeMap<PathBuf, Vec<u8>> {
-        let mut found = BTreeMap::new();
-        let mut directories = vec![self.root()];
-        while let Some(directory) = directories.pop() {
-            for entry in fs::read_dir(directory).unwrap() {
-                let path = entry.unwrap().path();
-                if path.is_dir() {
-                    directories.push(path);
-                } else {
-                    found.insert(path.strip_prefix(self.root()).unwrap().to_owned(), fs::read(&path).unwrap());
-                }
-            }
-        }
-        found
-    }
-}
 
 #[test]
 fn what_was_installed_goes_without_a_trace() {
     for scope in [&[][..], &["--user"], &["--prefix", "/opt/fleet"]] {
-        let machine = Machine::new();
+        let machine = Machine::empty();
         for part in PARTS.into_iter().filter(|part| *part == "sidecar" || scope != ["--user"]) {
             machine.install(&[&[part][..], scope].concat());
         }
@@ -112,7 +25,7 @@ fn what_was_installed_goes_without_a_trace() {
 
 #[test]
 fn one_part_goes_and_the_other_stays_whole() {
-    let machine = Machine::new();
+    let machine = Machine::empty();
     machine.install(&["sidecar"]);
     let before = machine.files();
     machine.install(&["gateway"]);
@@ -123,7 +36,7 @@ fn one_part_goes_and_the_other_stays_whole() {
 #[test]
 fn a_dry_run_names_each_step_and_changes_nothing() {
     for part in PARTS {
-        let machine = Machine::new();
+        let machine = Machine::empty();
         let told = machine.install(&[part, "--dry-run"]);
         assert!(told.contains("would run: mv -f") && told.contains("/etc/fleetgate"), "{told}");
         assert!(machine.files().is_empty());
@@ -138,7 +51,7 @@ fn a_dry_run_names_each_step_and_changes_nothing() {
 
 #[test]
 fn secrets_are_for_their_owner_only_and_never_printed() {
-    let machine = Machine::new();
+    let machine = Machine::empty();
     let told = machine.install(&["gateway"]);
     assert_eq!(machine.mode("/etc/fleetgate/gateway.env"), 0o600);
     assert_eq!(machine.mode("/etc/fleetgate"), 0o755);
@@ -150,7 +63,7 @@ fn secrets_are_for_their_owner_only_and_never_printed() {
 
 #[test]
 fn an_upgrade_replaces_the_program_and_keeps_the_configuration() {
-    let machine = Machine::new();
+    let machine = Machine::empty();
     machine.install(&["gateway"]);
     let environment = machine.file("/etc/fleetgate/gateway.env");
     let before = fs::read(&environment).unwrap();
@@ -166,7 +79,7 @@ fn an_upgrade_replaces_the_program_and_keeps_the_configuration() {
 
 #[test]
 fn edited_files_and_the_ledger_outlive_all_but_a_purge() {
-    let machine = Machine::new();
+    let machine = Machine::empty();
     machine.install(&["gateway"]);
     machine.install(&["sidecar"]);
     machine.install(&["gateway"]);
@@ -176,19 +89,32 @@ fn edited_files_and_the_ledger_outlive_all_but_a_purge() {
     }
     let told = machine.uninstall(&[]);
     let left: Vec<String> = machine.files().keys().map(|path| path.display().to_string()).collect();
-    assert_eq!(left, ["etc/fleetgate/config.yaml", "etc/fleetgate/host.key", "var/lib/fleetgate/ledger.db"]);
+    let lists = ["usr/local/share/fleetgate/installed-gateway", "usr/local/share/fleetgate/installed-sidecar"];
+    let kept = ["etc/fleetgate/config.yaml", "etc/fleetgate/host.key"];
+    assert_eq!(left, [&kept[..], &lists, &["var/lib/fleetgate/ledger.db"]].concat());
     assert!(told.contains("kept: /etc/fleetgate/config.yaml") && told.contains("kept: /var/lib/fleetgate"), "{told}");
 
+    // Also what an earlier installation has left.
     machine.install(&["gateway"]);
-    machine.install(&["sidecar"]);
+    machine.uninstall(&["gateway"]);
     machine.uninstall(&["--purge"]);
-    // config.yaml was there before this installation: it was never ours.
+    assert!(machine.files().is_empty(), "{:?}", machine.files().keys());
+    assert!(!machine.file("/etc/fleetgate").exists());
+}
+
+#[test]
+fn a_configuration_that_was_there_before_is_not_the_installers_to_remove() {
+    let machine = Machine::empty();
+    fs::create_dir_all(machine.file("/etc/fleetgate")).unwrap();
+    fs::write(machine.file("/etc/fleetgate/config.yaml"), "mine").unwrap();
+    machine.install(&["gateway"]);
+    machine.uninstall(&["--purge"]);
     assert_eq!(machine.files().into_keys().collect::<Vec<_>>(), [PathBuf::from("etc/fleetgate/config.yaml")]);
 }
 
 #[test]
 fn the_service_starts_the_program_where_it_was_put() {
-    let machine = Machine::new();
+    let machine = Machine::empty();
     machine.install(&["gateway", "--prefix", "/opt/fleet"]);
     let unit = fs::read_to_string(machine.file("/etc/systemd/system/fleetgate-gateway.service")).unwrap();
     assert!(unit.contains("ExecStart=/opt/fleet/bin/fleetgate-gateway serve --config /etc/fleetgate/config.yaml"));
@@ -201,7 +127,7 @@ fn the_service_starts_the_program_where_it_was_put() {
 
 #[test]
 fn the_sidecar_of_a_whole_machine_serves_who_installed_it() {
-    let machine = Machine::new();
+    let machine = Machine::empty();
     machine.install(&["sidecar", "--user"]);
     let own = fs::read_to_string(machine.file("/home/someone/.config/fleetgate/sidecar.env")).unwrap();
     assert!(!own.contains("FLEETGATE_ALLOW_USERS"), "{own}");
@@ -219,7 +145,7 @@ fn the_sidecar_of_a_whole_machine_serves_who_installed_it() {
 
 #[test]
 fn on_macos_both_parts_are_agents_of_the_person() {
-    let machine = Machine::new();
+    let machine = Machine::empty();
     machine.pretend("Darwin");
     for part in PARTS {
         machine.install(&[part, "--user"]);
@@ -236,7 +162,7 @@ fn on_macos_both_parts_are_agents_of_the_person() {
 
 #[test]
 fn mistakes_are_named_and_change_nothing() {
-    let machine = Machine::new();
+    let machine = Machine::empty();
     let program = machine.directory.path().join("program");
     let program = program.to_str().unwrap();
     for (script, arguments, says) in [
@@ -254,22 +180,9 @@ fn mistakes_are_named_and_change_nothing() {
     }
 }
 
-/// A program of this version, as far as the installer looks at it.
-fn program_of(version: &str) -> String {
-    format!(
-        r##"#!/bin/sh
-case $1 in
-  --version) echo "fleetgate {version}" ;;
-  completions) echo "# $2" ;;
-  man) mkdir -p "$3" && echo ".TH {version}" >"$3/fleetgate-{version}.1" ;;
-esac
-"##
-    )
-}
-
 #[test]
 fn an_older_version_is_refused_unless_asked_for() {
-    let machine = Machine::new();
+    let machine = Machine::empty();
     let order = ["0.9.9", "0.10.0-rc.2", "0.10.0-rc.10", "0.10.0", "0.10.1"];
     for pair in order.windows(2) {
         machine.release(&program_of(pair[0]));
@@ -294,7 +207,7 @@ fn an_older_version_is_refused_unless_asked_for() {
 #[test]
 fn an_installation_that_was_cut_off_is_finished_or_taken_back() {
     for finish in [true, false] {
-        let machine = Machine::new();
+        let machine = Machine::empty();
         // No unit can be placed: the installation ends after the program.
         fs::create_dir_all(machine.file("/etc/systemd/system/fleetgate-sidecar.service.new")).unwrap();
         machine.release(&program_of("0.1.0"));
@@ -317,35 +230,6 @@ fn an_installation_that_was_cut_off_is_finished_or_taken_back() {
 }
 
 #[test]
-fn an_archive_is_installed_only_if_it_is_what_its_sum_says() {
-    let machine = Machine::new();
-    let top = machine.directory.path().join("fleetgate-0.1.0-any");
-    fs::create_dir_all(top.join("bin")).unwrap();
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    fs::write(top.join("bin/fleetgate"), program_of("0.1.0")).unwrap();
-    let script =
-        "cp -R \"$1/install\" \"$1/shell\" . && cd .. && tar -czf a.tar.gz fleetgate-0.1.0-any && sha256sum a.tar.gz";
-    let packed = Command::new("sh").args(["-c", script, "pack"]).arg(workspace).current_dir(&top).output().unwrap();
-    assert!(packed.status.success(), "{packed:?}");
-    let archive = machine.directory.path().join("a.tar.gz");
-    let arguments = ["sidecar", "--archive", archive.to_str().unwrap()];
-    for (sum, says) in [(None, "SHA256SUMS"), (Some(format!("{}  a.tar.gz\n", "0".repeat(64))), "damaged or changed")] {
-        if let Some(sum) = sum {
-            fs::write(machine.directory.path().join("SHA256SUMS"), sum).unwrap();
-        }
-        let refused = machine.run("install.sh", &arguments);
-        let told = String::from_utf8_lossy(&refused.stderr).into_owned();
-        assert!(!refused.status.success() && told.contains(says), "{told}");
-        assert!(machine.files().is_empty());
-    }
-    fs::write(machine.directory.path().join("SHA256SUMS"), packed.stdout).unwrap();
-    machine.succeed("install.sh", &arguments);
-    assert!(machine.file("/usr/local/bin/fleetgate").exists());
-    machine.uninstall(&[]);
-    assert!(machine.files().is_empty());
-}
-
-#[test]
 fn what_the_source_needs_is_named_with_the_distributions_own_command() {
     for (release, command) in [
         ("ID=ubuntu\nID_LIKE=debian\n", "apt-get install"),
@@ -353,7 +237,7 @@ fn what_the_source_needs_is_named_with_the_distributions_own_command() {
         ("ID=fedora\n", "dnf install"),
         ("ID=arch\n", "pacman -S"),
     ] {
-        let machine = Machine::new();
+        let machine = Machine::empty();
         fs::create_dir_all(machine.file("/etc")).unwrap();
         fs::write(machine.file("/etc/os-release"), release).unwrap();
         let refused = machine.run("install.sh", &["sidecar"]);
@@ -365,17 +249,58 @@ fn what_the_source_needs_is_named_with_the_distributions_own_command() {
 
 #[test]
 fn the_services_are_hardened() {
-    for part in PARTS {
-        let unit = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../install/systemd/fleetgate-{part}.service"));
+    let install = Path::new(env!("CARGO_MANIFEST_DIR")).join("../install/systemd");
+    for (unit, threshold) in [
+        ("fleetgate-gateway.service", 20),
+        ("fleetgate-sidecar.service", 20),
+        ("fleetgate-gateway-backup.service", 20),
+        // A user's manager has no more to give; the unit says why.
+        ("user/fleetgate-sidecar.service", 62),
+    ] {
         let mut analyze = Command::new("systemd-analyze");
-        analyze.args(["security", "--offline=true", "--no-pager", "--threshold=20"]).arg(&unit);
-        let Ok(output) = analyze.output() else {
-            #[allow(clippy::print_stdout, reason = "a skipped test says so on stdout")]
-            {
-                println!("skipped: systemd-analyze is not installed");
-            }
-            return;
-        };
-        assert!(output.status.success(), "more than 2.0: {}", String::from_utf8_lossy(&output.stdout));
+        analyze.args(["security", "--offline=true", "--no-pager", &format!("--threshold={threshold}")]);
+        let Ok(output) = analyze.arg(install.join(unit)).output() else { return skip_without_systemd() };
+        assert!(output.status.success(), "{unit}: {}", String::from_utf8_lossy(&output.stdout));
+    }
+}
+
+#[test]
+fn systemd_understands_each_unit_as_it_is_installed() {
+    let machine = Machine::empty();
+    machine.release(&program_of("0.1.0"));
+    for scope in [&["gateway"][..], &["sidecar"], &["sidecar", "--user"]] {
+        machine.install(scope);
+    }
+    let install = Path::new(env!("CARGO_MANIFEST_DIR")).join("../install/systemd");
+    let system = machine.file("/etc/systemd/system");
+    for example in ["fleetgate-gateway-backup.service", "fleetgate-gateway-backup.timer"] {
+        fs::copy(install.join(example), system.join(example)).unwrap();
+    }
+    let mut seen = 0;
+    for (scope, directory) in [("--system", system), ("--user", machine.file("/home/someone/.config/systemd/user"))] {
+        for unit in fs::read_dir(&directory).unwrap() {
+            let path = unit.unwrap().path();
+            // The program has to exist where the unit says.
+            let text = fs::read_to_string(&path).unwrap();
+            let root = machine.root().display().to_string();
+            let text = text.replace("ExecStart=/", &format!("ExecStart={root}/"));
+            fs::write(&path, text).unwrap();
+            let mut verify = Command::new("systemd-analyze");
+            verify.args(["verify", "--man=no", scope]).arg(&path).env("XDG_RUNTIME_DIR", machine.directory.path());
+            let Ok(output) = verify.output() else { return skip_without_systemd() };
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            // Where systemd does not run there may be no manager to ask.
+            assert!(output.status.success() || said.contains("Failed to initialize manager"), "{path:?}: {said}");
+            assert!(!said.contains("fleetgate"), "{path:?}: {said}");
+            seen += 1;
+        }
+    }
+    assert_eq!(seen, 7);
+}
+
+fn skip_without_systemd() {
+    #[allow(clippy::print_stdout, reason = "a skipped test says so on stdout")]
+    {
+        println!("SKIPPED: systemd-analyze is not installed");
     }
 }

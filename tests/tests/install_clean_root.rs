@@ -75,7 +75,7 @@ use_it
 step uninstall
 sh /src/install/uninstall.sh | tee /tmp/told
 for kept in /etc/fleetgate/config.yaml /etc/fleetgate/host.key /var/lib/fleetgate; do grep -qx "kept: $kept" /tmp/told; done
-! command -v fleetgate && ! command -v fleetgate-gateway
+[ ! -e /usr/local/bin/fleetgate ] && [ ! -e /usr/local/bin/fleetgate-gateway ]
 
 step purge
 for part in gateway sidecar; do
@@ -83,12 +83,9 @@ for part in gateway sidecar; do
   sh /src/install/install.sh $part --binary /programs/$program
 done
 sh /src/install/uninstall.sh --purge
-# It was there before this installation.
-rm -f /etc/fleetgate/config.yaml
-rmdir /etc/fleetgate 2>/dev/null || :
 tree >/tmp/after
 diff /tmp/before /tmp/after
-! id fleetgate 2>/dev/null
+if id fleetgate 2>/dev/null; then exit 1; fi
 step done
 '
 "##;

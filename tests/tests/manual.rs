@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use fleetgate_tests::binaries::binary;
+use fleetgate_tests::binaries::{binary, workspace};
 
 const PROGRAMS: [&str; 2] = ["fleetgate", "fleetgate-gateway"];
 
@@ -33,7 +33,7 @@ fn run(command: &mut Command) -> Option<Output> {
 fn bash_completes_subcommands_and_flags() {
     let directory = tempfile::tempdir().unwrap();
     for (program, words, offered) in [
-        ("fleetgate", &["fleetgate", "who"][..], "whoami"),
+        ("fleetgate", &["fleetgate", ""][..], "whoami"),
         ("fleetgate", &["fleetgate", "sidecar", "--gateway-p"], "--gateway-patience"),
         ("fleetgate-gateway", &["fleetgate-gateway", "config", "ch"], "check"),
     ] {
@@ -41,11 +41,11 @@ fn bash_completes_subcommands_and_flags() {
         let last = words.len() - 1;
         let script = format!(
             r#"source {file}
-COMP_WORDS=({}); COMP_CWORD={last}
+COMP_WORDS=('{}'); COMP_CWORD={last}
 function=$(complete -p {program} | sed 's/.*-F \([^ ]*\).*/\1/')
 "$function" {program} "${{COMP_WORDS[{last}]}}" "${{COMP_WORDS[{last} - 1]}}"
 printf '%s\n' "${{COMPREPLY[@]}}""#,
-            words.join(" ")
+            words.join("' '")
         );
         let Some(output) = run(Command::new("bash").args(["--noprofile", "--norc", "-c", &script])) else { return };
         let said = String::from_utf8_lossy(&output.stdout);
@@ -66,6 +66,49 @@ fn zsh_and_fish_read_their_completions_without_a_word() {
     }
 }
 
+/// What has been typed, and what must be offered for it.
+const TYPED: [(&str, &str); 5] = [
+    ("fleetgate ", "whoami"),
+    ("fleetgate shell ", "install"),
+    ("fleetgate sidecar --gateway-p", "--gateway-patience"),
+    ("fleetgate-gateway ", "serve"),
+    ("fleetgate-gateway config ch", "check"),
+];
+
+#[test]
+fn zsh_offers_commands_and_flags_at_a_tab_and_nothing_hidden() {
+    let directory = tempfile::tempdir().unwrap();
+    for program in PROGRAMS {
+        let file = completions(program, "zsh", directory.path());
+        fs::rename(file, directory.path().join(format!("_{program}"))).unwrap();
+    }
+    let tab = workspace().join("tests/tests/shells/tab.zsh");
+    for (typed, expected) in TYPED {
+        let mut zsh = Command::new("zsh");
+        zsh.arg("-f").arg(&tab).arg(directory.path()).arg(typed).env("TERM", "dumb");
+        let Some(output) = run(&mut zsh) else { return };
+        let said = String::from_utf8_lossy(&output.stdout);
+        // The terminal echoes what was typed before the first of them.
+        let offered: Vec<&str> =
+            said.lines().filter_map(|line| line.split_once("<offered> ")).map(|(_, it)| it).collect();
+        assert!(offered.contains(&expected) && !offered.contains(&"man"), "{typed:?}: {output:?}");
+    }
+}
+
+#[test]
+fn fish_offers_commands_and_flags_at_a_tab_and_nothing_hidden() {
+    let directory = tempfile::tempdir().unwrap();
+    for (typed, expected) in TYPED {
+        let program = typed.split(' ').next().unwrap();
+        let file = completions(program, "fish", directory.path());
+        let asked = format!("source {file}; complete --do-complete '{typed}'");
+        let Some(output) = run(Command::new("fish").args(["--no-config", "-c", &asked])) else { return };
+        let said = String::from_utf8_lossy(&output.stdout);
+        let offered: Vec<&str> = said.lines().filter_map(|line| line.split('\t').next()).collect();
+        assert!(offered.contains(&expected) && !offered.contains(&"man"), "{typed:?}: {output:?}");
+    }
+}
+
 #[test]
 fn each_subcommand_has_a_page_that_groff_renders_without_a_warning() {
     for program in PROGRAMS {
@@ -80,6 +123,8 @@ fn each_subcommand_has_a_page_that_groff_renders_without_a_warning() {
         for page in names {
             let mut groff = Command::new("groff");
             let Some(output) = run(groff.args(["-man", "-Tutf8", "-ww", "-K", "utf8"]).arg(&page)) else { return };
+            assert!(output.status.success() && output.stderr.is_empty(), "{}: {output:?}", page.display());
+            let Some(output) = run(Command::new("man").args(["--warnings", "-l"]).arg(&page)) else { return };
             assert!(output.status.success() && output.stderr.is_empty(), "{}: {output:?}", page.display());
             let text = fs::read_to_string(&page).unwrap();
             let title = page.file_stem().unwrap().to_string_lossy().to_uppercase();

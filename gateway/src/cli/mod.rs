@@ -216,7 +216,7 @@ pub fn run() -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Completions(args) => {
-            fleetgate_manual::print_completions(Cli::command(), args, &mut out)?;
+            fleetgate_manual::print_completions(&Cli::command(), args, &mut out)?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Man(args) => {

@@ -291,7 +291,7 @@ pub fn run(cli: Cli) -> Result<(), CliError> {
             return launchers::run(args);
         }
         Command::Completions(args) => {
-            return Ok(fleetgate_manual::print_completions(Cli::command(), args, &mut io::stdout().lock())?);
+            return Ok(fleetgate_manual::print_completions(&Cli::command(), args, &mut io::stdout().lock())?);
         }
         Command::Man(args) => return Ok(fleetgate_manual::write_pages(Cli::command(), &args)?),
         command => command,
