@@ -9,7 +9,7 @@ use super::mode::{Model, ModelError};
 use super::modes::Mode;
 use super::program::Program;
 use super::url::{SidecarUrl, SidecarUrlError};
-use super::{aider, claude, codex, foreign, gemini, no_proxy, opencode, plain, qwen};
+use super::{aider, claude, codex, foreign, gemini, headers, no_proxy, opencode, plain, qwen};
 
 /// What a person wants to start.
 #[derive(Debug)]
@@ -144,6 +144,7 @@ pub fn prepare(request: &Request<'_>) -> Result<Child, LaunchError> {
     };
     let mut child = Child::new(request.command, request.arguments);
     foreign::take_out(&mut child, plan.caller);
+    headers::take_out_credentials(&mut child, plan.caller);
     no_proxy::set(&mut child, plan.caller, &plan.url);
     if request.proxy {
         no_proxy::tunnel(&mut child, &plan.url);
