@@ -7,6 +7,7 @@ use super::child::{Child, Environment};
 use super::launcher::Launcher;
 use super::mode::{Model, ModelError};
 use super::modes::Mode;
+use super::places::Lookup;
 use super::program::Program;
 use super::url::{SidecarUrl, SidecarUrlError};
 use super::{aider, claude, codex, foreign, gemini, headers, no_proxy, opencode, plain, qwen};
@@ -115,6 +116,18 @@ impl Plan<'_> {
     pub(super) fn directory(&self, variable: &str, below_home: &str) -> Option<PathBuf> {
         let named = self.caller.get(OsStr::new(variable)).filter(|value| !value.is_empty()).map(PathBuf::from);
         named.or_else(|| Some(self.places.home.as_ref()?.join(below_home)))
+    }
+
+    /// What this machine has of settings, by the caller's variables.
+    pub(super) fn with_lookup<T>(&self, read: impl FnOnce(&Lookup<'_>) -> T) -> T {
+        let variable =
+            |name: &str| self.caller.get(OsStr::new(name)).filter(|value| !value.is_empty()).map(PathBuf::from);
+        read(&Lookup {
+            home: self.places.home.as_deref(),
+            directory: self.places.directory.as_deref(),
+            system: &self.places.system,
+            variable: &variable,
+        })
     }
 
     /// The directory in which the program starts, and those above it.
