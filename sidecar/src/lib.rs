@@ -21,6 +21,7 @@ pub mod metrics;
 pub mod notify;
 pub mod places;
 pub mod refusal;
+mod replace;
 pub mod respond;
 pub mod settings;
 pub mod shell;

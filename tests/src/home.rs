@@ -17,6 +17,15 @@ pub struct PersonsHome {
     shell: &'static str,
 }
 
+/// Says that a shell or a linter is not there and what it should have judged is not. In CI, where all of them are installed, that is a fault.
+///
+/// # Panics
+/// In CI.
+pub fn not_installed(program: &str) {
+    assert!(std::env::var_os("CI").is_none(), "{program} is not installed; tests/run.sh installs it on Debian");
+    println!("SKIPPED: {program} is not installed");
+}
+
 /// Everything about a file that must outlive an edit, and nothing that cannot (its number, its times).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileState {

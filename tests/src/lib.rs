@@ -16,6 +16,7 @@ pub mod binaries;
 pub mod books;
 pub mod client;
 pub mod closed_port;
+pub mod desk;
 pub mod diagnosis;
 pub mod disk;
 pub mod gateway;

@@ -15,17 +15,34 @@ use crate::gateway::{Gateway, MASTER_KEY};
 /// When they cannot be installed for another reason, or in CI.
 #[must_use]
 pub fn python() -> Option<PathBuf> {
-    let pins = workspace().join("tests/clients/requirements.txt");
-    let venv = target().join("clients/python");
-    let interpreter = venv.join("bin/python");
-    let mut create = Command::new("python3");
-    create.args(["-m", "venv", "--clear"]).arg(&venv);
-    let mut install = Command::new(&interpreter);
-    install.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"]).arg(&pins);
-    installed("python", &pins, vec![create, install]).then_some(interpreter)
+    Some(venv("python", "requirements.txt")?.join("python"))
 }
 
-/// Node's SDKs, Claude Code and Codex: the directory with `node_modules` in it.
+/// aider: the directory with its program in it. Its pins bear no other package beside them, hence a place of its own.
+///
+/// `None`, with a printed line, when the registry cannot be reached and this is no CI.
+///
+/// # Panics
+/// When it cannot be installed for another reason, or in CI.
+#[must_use]
+pub fn aider() -> Option<PathBuf> {
+    venv("aider", "aider.txt")
+}
+
+/// The programs of a virtual environment with these pins.
+fn venv(name: &str, pins: &str) -> Option<PathBuf> {
+    let pins = workspace().join("tests/clients").join(pins);
+    let venv = target().join("clients").join(name);
+    let programs = venv.join("bin");
+    let mut create = Command::new("python3");
+    create.args(["-m", "venv", "--clear"]).arg(&venv);
+    let mut install = Command::new(programs.join("python"));
+    install.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"]).arg(&pins);
+    installed(name, &pins, vec![create, install]).then_some(programs)
+}
+
+/// Node's SDKs, and the launchers that are packages of Node with the Node that the youngest of them needs: the directory with
+/// `node_modules` in it.
 ///
 /// `None`, with a printed line, when the registry cannot be reached and this is no CI.
 ///

@@ -118,19 +118,24 @@ fn no_key_and_no_other_address_of_the_caller_reaches_any_program() {
         }
         // Recognised by its form, whatever its name.
         command.env("SECOND_ACCOUNT", format!("sk-ant-api03-{}canaryAA", "a1".repeat(43)));
-        command
-            .env("ANTHROPIC_CUSTOM_HEADERS", "X-Team: blue\nAuthorization: Bearer canary\nx-fleetgate-workload: outer");
+        let headers = "X-Team: blue\nAuthorization: Bearer canary\nx-api-key: canary\nx-fleetgate-workload: outer";
+        command.env("ANTHROPIC_CUSTOM_HEADERS", headers).env("OPENAI_CUSTOM_HEADERS", headers);
+        command.env("GEMINI_CLI_CUSTOM_HEADERS", headers.replace('\n', ","));
         command.env("KEPT", "yes");
         let output = command.args(["run", "--mode", "glm", "--", program]).output().expect("it starts");
         let said = String::from_utf8_lossy(&output.stdout);
         has(&said, "KEPT=yes");
-        if program == "claude" {
-            has(&said, "ANTHROPIC_CUSTOM_HEADERS=X-Team: blue");
-            has(&said, "x-fleetgate-workload: claude-glm");
-            assert!(!said.contains("canary") && !said.contains("outer"), "{said}");
+        for line in ["ANTHROPIC_CUSTOM_HEADERS=X-Team: blue", "OPENAI_CUSTOM_HEADERS=X-Team: blue"] {
+            has(&said, line);
         }
-        let others = said.lines().filter(|line| line.contains("canary") && !line.contains("Authorization"));
-        assert_eq!(others.count(), 0, "{program}: {said}");
+        has(&said, "GEMINI_CLI_CUSTOM_HEADERS=X-Team: blue");
+        assert_eq!(said.contains("x-fleetgate-workload: claude-glm"), program == "claude", "{said}");
+        assert!(!said.contains("canary") && !said.contains("outer"), "{program}: {said}");
+        let told = errors(&output);
+        for name in ["ANTHROPIC", "OPENAI", "GEMINI_CLI"] {
+            assert!(told.contains(&format!("{name}_CUSTOM_HEADERS: Authorization, x-api-key taken out")), "{told}");
+        }
+        assert!(!told.contains("canary"), "{told}");
     }
 }
 

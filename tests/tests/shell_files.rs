@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::Command;
 
 use fleetgate_tests::PersonsHome;
-use fleetgate_tests::home::{FileState, has_attribute, set_attribute};
+use fleetgate_tests::home::{FileState, has_attribute, not_installed, set_attribute};
 
 /// What a file holds, and nothing else odd about it.
 fn contents() -> Vec<(&'static str, Vec<u8>)> {
@@ -68,13 +68,70 @@ fn the_block_runs_in_a_file_of_any_line_ends() {
         for shell in [&["bash", "--norc"][..], &["zsh", "-f"], &["dash"], &["busybox", "sh"]] {
             let run = home.command(shell[0]).args(&shell[1..]).args(["-c", ". ./rc; command -v claude-glm"]).output();
             let Ok(run) = run else {
-                println!("skipped: {} is not installed", shell[0]);
+                not_installed(shell[0]);
                 continue;
             };
             assert!(!run.stdout.is_empty(), "{shell:?} {content:?}: {run:?}");
             assert!(content == "\u{feff}" || run.stderr.is_empty(), "{shell:?} {content:?}: {run:?}");
         }
     }
+}
+
+#[test]
+fn the_block_of_fish_runs_in_a_file_of_any_line_ends() {
+    let home = PersonsHome::new("fish");
+    for content in ["", "# a\n", "# a\r\n", "# a\r\n# b", "set -g A 1"] {
+        home.write("rc.fish", content);
+        let _ = home.succeed(&["install", "--file", "rc.fish"]);
+        let look = "source ./rc.fish; and functions -q claude-glm; and echo known";
+        let Ok(run) = home.command("fish").args(["--no-config", "-c", look]).output() else {
+            return not_installed("fish");
+        };
+        assert_eq!(run.stdout, b"known\n", "{content:?}: {run:?}");
+        assert!(run.stderr.is_empty(), "{content:?}: {run:?}");
+    }
+}
+
+/// All of them in one home at the same time: some are refused, and none of that touches the others.
+#[test]
+fn a_home_of_many_odd_files_comes_through_without_loss() {
+    let home = PersonsHome::new("bash");
+    let mut names = Vec::new();
+    for (number, (_, content)) in contents().into_iter().enumerate() {
+        let name = format!("odd-{number}");
+        home.write(&name, content);
+        names.push((name, true));
+    }
+    for (name, mode) in [("private", 0o600), ("executable", 0o755), ("group", 0o664)] {
+        home.write(name, "a=1\n");
+        fs::set_permissions(home.path(name), Permissions::from_mode(mode)).unwrap();
+        names.push((name.to_owned(), true));
+    }
+    home.write("dotfiles/linked", "a=1");
+    symlink("dotfiles/linked", home.path("link")).unwrap();
+    names.push(("link".to_owned(), true));
+    home.write("read-only", "a=1\n");
+    fs::set_permissions(home.path("read-only"), Permissions::from_mode(0o444)).unwrap();
+    home.write("by-hand", "# >>> fleetgate >>>\na=1\n# <<< fleetgate <<<\n");
+    home.write("half", "# >>> fleetgate >>>\na=1\n");
+    home.write("one", "a=1\n");
+    fs::hard_link(home.path("one"), home.path("two")).unwrap();
+    symlink("nowhere", home.path("dangling")).unwrap();
+    names.extend(["read-only", "by-hand", "half", "two", "dangling"].map(|name| (name.to_owned(), false)));
+    assert!(names.len() >= 30, "{}", names.len());
+
+    let before = home.state();
+    for (name, is_taken) in &names {
+        let output = home.fleetgate(&["install", "--file", name]);
+        assert_eq!(output.status.success(), *is_taken, "{name}: {output:?}");
+        if !is_taken && name != "dangling" {
+            let state = FileState::of(&home.path(name));
+            assert_eq!(Some(&state), before.get(&home.path(name)), "{name}");
+        }
+    }
+    let said = home.succeed(&["uninstall"]);
+    assert_eq!(said.matches(": block taken out").count(), names.iter().filter(|(_, is_taken)| *is_taken).count());
+    assert_eq!(home.state(), before);
 }
 
 /// Installs, looks, uninstalls: everything about every file must be as before.

@@ -1,7 +1,6 @@
 //! `fleetgate shell` in whole homes: which files it chooses, that the launchers are there in the shells that a person opens, that nothing
 //! is left afterwards, and what `status` and `check` say.
 #![allow(clippy::unwrap_used, reason = "a helper of a test fails by panicking")]
-#![allow(clippy::print_stdout, reason = "a skipped shell says so on stdout")]
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -9,6 +8,7 @@ use std::process::Stdio;
 
 use fleetgate_tests::PersonsHome;
 use fleetgate_tests::binaries::{binary, workspace};
+use fleetgate_tests::home::not_installed;
 use serde_json::{Value, json};
 
 const COPIES: &str = ".local/share/fleetgate";
@@ -146,7 +146,7 @@ fn the_shells_that_a_person_opens_know_the_launchers() {
                 let said = String::from_utf8_lossy(&output.stdout);
                 assert!(output.status.success() && said.contains("glm"), "{program} {options:?}: {output:?}");
             }
-            Err(_) => println!("skipped: {program} is not installed"),
+            Err(_) => not_installed(program),
         }
     }
 }
@@ -177,10 +177,61 @@ fn a_synced_file_is_silent_where_nothing_is_installed() {
                     let is_silent = output.stdout.is_empty() && output.stderr.is_empty();
                     assert!(output.status.success() && is_silent, "{program} home={with_home}: {output:?}");
                 }
-                Err(_) => println!("skipped: {program} is not installed"),
+                Err(_) => not_installed(program),
             }
         }
     }
+}
+
+/// A home as macOS has it: zsh as login shell, whose files lie elsewhere, Homebrew in the files of login shells, and terminals that open
+/// login shells.
+#[test]
+fn a_home_of_macos_gets_its_blocks_where_its_terminals_read_them() {
+    let home = PersonsHome::new("zsh");
+    home.write(".zshenv", "export ZDOTDIR=$HOME/.config/zsh\n");
+    home.write(".config/zsh/.zprofile", "export BREW=1\n");
+    home.write(".bash_profile", "export BREW=1\n");
+    home.write(".bashrc", "");
+    home.write("xdg/fish/config.fish", "");
+    let before = home.state();
+    let run = |arguments: &[&str]| {
+        let mut command = home.command(binary("fleetgate"));
+        command.env("ZDOTDIR", home.path(".config/zsh")).env("XDG_CONFIG_HOME", home.path("xdg"));
+        let output = command.arg("shell").args(arguments).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+    };
+    run(&["install"]);
+    for file in [".config/zsh/.zshrc", ".bashrc", ".bash_profile", "xdg/fish/conf.d/fleetgate.fish"] {
+        assert_eq!(home.read(file).matches(">>> fleetgate >>>").count(), 1, "{file}");
+    }
+    for file in [".zshenv", ".config/zsh/.zprofile"] {
+        assert!(!home.read(file).contains("fleetgate"), "{file} is read by scripts too, or before others");
+    }
+    for (program, options, is_known) in [
+        ("zsh", &["-l", "-i"][..], true),
+        ("zsh", &["-i"], true),
+        ("zsh", &[], false),
+        ("bash", &["-l"], true),
+        ("bash", &["-i"], true),
+        ("bash", &[], false),
+        ("fish", &["-l"], true),
+    ] {
+        let mut shell = home.command(program);
+        shell.args(options).args(["-c", "type claude-glm"]).env("XDG_CONFIG_HOME", home.path("xdg"));
+        match shell.stdin(Stdio::null()).output() {
+            Ok(output) => assert_eq!(output.status.success(), is_known, "{program} {options:?}: {output:?}"),
+            Err(_) => not_installed(program),
+        }
+    }
+    run(&["uninstall"]);
+    // fish keeps files of its own.
+    let fishs = ["xdg/fish", ".local", ".cache"].map(|place| home.path(place));
+    let [before, after] = [before, home.state()].map(|mut state| {
+        state.retain(|path, _| !fishs.iter().any(|place| path.starts_with(place)));
+        state
+    });
+    assert_eq!(after, before);
+    assert!(!home.path("xdg/fish/conf.d/fleetgate.fish").exists());
 }
 
 #[test]

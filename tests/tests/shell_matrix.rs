@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use fleetgate_tests::binaries::workspace;
+use fleetgate_tests::home::not_installed;
 use tempfile::TempDir;
 
 /// Program and options that keep the person's own files out.
@@ -107,7 +108,7 @@ fn installed(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let found = std::env::split_paths(&path).map(|directory| directory.join(program)).find(|file| file.is_file());
     if found.is_none() {
-        eprintln!("skipped: {program} is not installed");
+        not_installed(program);
     }
     found
 }

@@ -1,9 +1,8 @@
 //! What enrolment left on this machine: `enrolment.toml` beside `hosts.toml`. It says where things are and holds no secret.
 
 use std::collections::BTreeMap;
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use fleetgate_wire::workload::Workload;
@@ -11,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::hosts_file::{HostsFileError, parse};
 use super::reference::KeyReference;
+use crate::replace::{Mode, replace};
 
 /// Its name in the configuration directory.
 const FILE: &str = "enrolment.toml";
@@ -57,26 +57,8 @@ impl Enrolment {
     /// When it cannot be written.
     pub fn write(&self, directory: &Path) -> io::Result<()> {
         let text = toml::to_string(self).map_err(io::Error::other)?;
-        replace_file(&Self::path(directory), format!("{HEADER}{text}").as_bytes(), 0o644)
+        Ok(replace(&Self::path(directory), format!("{HEADER}{text}").as_bytes(), Mode::Own(0o644))?)
     }
-}
-
-/// Puts a file in the place of another, so that nobody ever sees half of it.
-pub(super) fn replace_file(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
-    let mut name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_owned();
-    name.push(format!(".{}.new", std::process::id()));
-    let draft = path.with_file_name(name);
-    // Left by a process of the same number that was killed.
-    let _absent = fs::remove_file(&draft);
-    let written = OpenOptions::new().write(true).create_new(true).mode(mode).open(&draft).and_then(|mut file| {
-        file.write_all(content)?;
-        file.sync_all()?;
-        fs::rename(&draft, path)
-    });
-    if written.is_err() {
-        let _absent = fs::remove_file(&draft);
-    }
-    written
 }
 
 #[cfg(test)]

@@ -11,11 +11,11 @@ use fleetgate_wire::workload::Workload;
 use fleetgate_wire::{ExposeSecret, SecretString};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::enrolment::replace_file;
 use super::keyring::{self, KeyringError};
 use super::permissions::{check_directories, own_user_id};
 use super::read::{KeyReadError, read};
 use super::reference::KeyReference;
+use crate::replace::{Mode, replace};
 
 /// The host's key in its configuration directory.
 pub(super) const HOST_KEY: &str = "host.key";
@@ -135,7 +135,10 @@ impl Place {
                 make_directory(directory).map_err(failed)?;
                 check_directories(&directory.canonicalize().map_err(failed)?)?;
                 let probe = path.with_extension(format!("{}.probe", std::process::id()));
-                replace_file(&probe, b"", 0o600).and_then(|()| fs::remove_file(&probe)).map_err(failed)
+                replace(&probe, b"", Mode::Own(0o600))
+                    .map_err(io::Error::from)
+                    .and_then(|()| fs::remove_file(&probe))
+                    .map_err(failed)
             }
         }
     }
@@ -148,10 +151,8 @@ impl Place {
         match self {
             Self::Keyring(name) => keyring::write(name, SecretString::from(key.expose_secret())).await?,
             Self::File(path) => {
-                // A link of the user's stays one.
-                let target = path.canonicalize().unwrap_or_else(|_| path.clone());
-                replace_file(&target, format!("{}\n", key.expose_secret()).as_bytes(), 0o600)
-                    .map_err(|source| PlaceError::File { path: path.clone(), source })?;
+                replace(path, format!("{}\n", key.expose_secret()).as_bytes(), Mode::Own(0o600))
+                    .map_err(|error| PlaceError::File { path: path.clone(), source: error.into() })?;
             }
         }
         let stored = self.read().await?;

@@ -80,7 +80,7 @@ pub(super) fn wire(child: &mut Child, plan: &Plan<'_>) {
 /// # Errors
 /// When an administrator's file sets it, or the person gives `--settings` of their own, of which there can be only one.
 pub(super) fn override_settings(child: &mut Child, plan: &Plan<'_>) -> Result<(), LaunchError> {
-    for file in managed(plan) {
+    for file in plan.with_lookup(|lookup| lookup.claude_managed()) {
         if let Some(keys) = read(&file).map(|settings| Clash::find(child, plan, &settings)).filter(|c| !c.is_empty()) {
             let next = "it is the administrator's: ask to have them removed".to_owned();
             return Err(LaunchError::Settings { file, keys: keys.names(), program: PROGRAM, next });
@@ -194,19 +194,6 @@ fn is_text(value: Option<&Value>) -> bool {
 /// A settings file; none where Claude Code ignores it too (it does so where the form is broken or has comments).
 fn read(path: &Path) -> Option<Value> {
     serde_json::from_str(&fs::read_to_string(path).ok()?).ok()
-}
-
-/// What an administrator lays down.
-fn managed(plan: &Plan<'_>) -> Vec<PathBuf> {
-    let mut files = Vec::new();
-    for directory in ["etc/claude-code", "Library/Application Support/ClaudeCode"] {
-        let directory = plan.places.system.join(directory);
-        files.push(directory.join("managed-settings.json"));
-        let more = fs::read_dir(directory.join("managed-settings.d")).into_iter().flatten().flatten();
-        files.extend(more.map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|end| end == "json")));
-    }
-    files.extend(plan.directory("CLAUDE_CONFIG_DIR", ".claude").map(|own| own.join("remote-settings.json")));
-    files
 }
 
 /// The person's and the project's, the weakest first. Claude Code looks for a project where it is started; directories above

@@ -11,8 +11,6 @@ use super::plan::{LaunchError, Plan};
 
 /// Codex reads the placeholder from here. It is no variable that anything else of Fleetgate's reads.
 const KEY_VARIABLE: &str = "FLEETGATE_PLACEHOLDER";
-/// The one layer of its configuration that beats `-c`; `config.toml` and profiles do not.
-const MANAGED: &str = "etc/codex/managed_config.toml";
 
 pub(super) fn wire(child: &mut Child, plan: &Plan<'_>) -> Result<(), LaunchError> {
     refuse_managed(plan)?;
@@ -40,7 +38,7 @@ pub(super) fn wire(child: &mut Child, plan: &Plan<'_>) -> Result<(), LaunchError
 }
 
 fn refuse_managed(plan: &Plan<'_>) -> Result<(), LaunchError> {
-    let file = plan.places.system.join(MANAGED);
+    let file = plan.with_lookup(|lookup| lookup.codex_managed());
     let text = fs::read_to_string(&file).unwrap_or_default();
     // Codex itself complains of a file that it cannot read.
     let managed: Table = text.parse().unwrap_or_default();

@@ -38,17 +38,15 @@ pub(super) fn wire(child: &mut Child, plan: &Plan<'_>) -> Result<(), LaunchError
 /// With a base URL set it starts only where its settings choose a key as login (version 0.61.0), and another login sends calls to
 /// Google whatever the base URL.
 fn refuse_other_logins(plan: &Plan<'_>) -> Result<(), LaunchError> {
-    let home = plan.places.home.clone().unwrap_or_default().join(".gemini/settings.json");
-    let mut files = vec![home.clone()];
-    files.extend(plan.places.directory.iter().map(|at| at.join(".gemini/settings.json")));
-    files.push(plan.places.system.join("etc/gemini-cli/settings.json"));
+    let files = plan.with_lookup(|lookup| lookup.gemini());
+    let own = files.last().cloned().unwrap_or_default();
     let mut chosen = files.into_iter().filter_map(|file| {
         let settings: Value = serde_json::from_str(&fs::read_to_string(&file).ok()?).ok()?;
         let chosen = settings.pointer("/security/auth/selectedType")?.as_str()?.to_owned();
         Some((file, chosen))
     });
-    // The strongest is last.
-    let (file, chosen) = chosen.next_back().unwrap_or((home, "no login".to_owned()));
+    // The strongest is first.
+    let (file, chosen) = chosen.next().unwrap_or((own, "no login".to_owned()));
     if chosen == KEY_LOGIN {
         return Ok(());
     }

@@ -9,14 +9,6 @@ use super::foreign::PLACEHOLDER;
 use super::plan::{LaunchError, Plan};
 
 const CONTENT: &str = "OPENCODE_CONFIG_CONTENT";
-/// What an administrator lays down beats the variable.
-const MANAGED: [&str; 4] = [
-    "etc/opencode/opencode.json",
-    "etc/opencode/opencode.jsonc",
-    "Library/Application Support/opencode/opencode.json",
-    "Library/Application Support/opencode/opencode.jsonc",
-];
-
 pub(super) fn wire(child: &mut Child, plan: &Plan<'_>) -> Result<(), LaunchError> {
     refuse_managed(plan)?;
     let own = plan.caller(CONTENT).and_then(|text| serde_json::from_str(text).ok());
@@ -71,7 +63,7 @@ fn lay_over(old: &mut Value, new: Value) {
 }
 
 fn refuse_managed(plan: &Plan<'_>) -> Result<(), LaunchError> {
-    for file in MANAGED.map(|file| plan.places.system.join(file)) {
+    for file in plan.with_lookup(|lookup| lookup.opencode_managed()) {
         let Ok(text) = fs::read_to_string(&file) else { continue };
         // Its comments are not ours to understand: what mentions none of these keys is in nobody's way.
         let keys = ["provider", "enabled_providers", "disabled_providers", "model", "small_model"];

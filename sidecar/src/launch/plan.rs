@@ -7,9 +7,10 @@ use super::child::{Child, Environment};
 use super::launcher::Launcher;
 use super::mode::{Model, ModelError};
 use super::modes::Mode;
+use super::places::Lookup;
 use super::program::Program;
 use super::url::{SidecarUrl, SidecarUrlError};
-use super::{aider, claude, codex, foreign, gemini, no_proxy, opencode, plain, qwen};
+use super::{aider, claude, codex, foreign, gemini, headers, no_proxy, opencode, plain, qwen};
 
 /// What a person wants to start.
 #[derive(Debug)]
@@ -117,6 +118,18 @@ impl Plan<'_> {
         named.or_else(|| Some(self.places.home.as_ref()?.join(below_home)))
     }
 
+    /// What this machine has of settings, by the caller's variables.
+    pub(super) fn with_lookup<T>(&self, read: impl FnOnce(&Lookup<'_>) -> T) -> T {
+        let variable =
+            |name: &str| self.caller.get(OsStr::new(name)).filter(|value| !value.is_empty()).map(PathBuf::from);
+        read(&Lookup {
+            home: self.places.home.as_deref(),
+            directory: self.places.directory.as_deref(),
+            system: &self.places.system,
+            variable: &variable,
+        })
+    }
+
     /// The directory in which the program starts, and those above it.
     pub(super) fn above(&self) -> impl Iterator<Item = &Path> {
         self.places.directory.iter().flat_map(|directory| directory.ancestors())
@@ -144,6 +157,7 @@ pub fn prepare(request: &Request<'_>) -> Result<Child, LaunchError> {
     };
     let mut child = Child::new(request.command, request.arguments);
     foreign::take_out(&mut child, plan.caller);
+    headers::take_out_credentials(&mut child, plan.caller);
     no_proxy::set(&mut child, plan.caller, &plan.url);
     if request.proxy {
         no_proxy::tunnel(&mut child, &plan.url);

@@ -37,8 +37,7 @@ pub(super) fn wire(child: &mut Child, plan: &Plan<'_>) -> Result<(), LaunchError
 
 /// A model that is described in its settings brings an address of its own, and that one wins.
 fn refuse_own_providers(plan: &Plan<'_>) -> Result<(), LaunchError> {
-    let places = [&plan.places.home, &plan.places.directory].into_iter().flatten();
-    for file in places.map(|place| place.join(".qwen/settings.json")) {
+    for file in plan.with_lookup(|lookup| lookup.qwen()) {
         let text = fs::read_to_string(&file).unwrap_or_default();
         let settings: Value = serde_json::from_str(&text).unwrap_or_default();
         let described = settings.pointer("/modelProviders/openai").and_then(Value::as_array);

@@ -1,11 +1,12 @@
 //! A settings file on disk: read as text, replaced as a whole or not at all, with its mode, owner and name as they were.
 
-use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, Read};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use super::read::MAX_LENGTH;
+use crate::replace::{Mode, ReplaceError, replace, replace_if};
 
 /// Its name in the place of the file's own: `settings.json.fleetgate.bak`.
 const BACKUP: &str = "fleetgate.bak";
@@ -49,6 +50,16 @@ pub enum FileError {
     /// Another program wrote it meanwhile.
     #[error("{0} was changed by somebody else in this moment; run the command again")]
     Meanwhile(PathBuf),
+    /// A new file would have lost it.
+    #[error("{path}: its {what} cannot be kept ({source}), so it was left as it is")]
+    CannotKeep {
+        /// The file.
+        path: PathBuf,
+        /// Owner and group, or an attribute's name.
+        what: String,
+        /// The reason.
+        source: io::Error,
+    },
     /// Nobody tidies up there.
     #[error("{0} has {MOST_BACKUPS} old backups beside it; remove those that you do not need")]
     TooManyBackups(PathBuf),
@@ -57,6 +68,15 @@ pub enum FileError {
 impl FileError {
     fn at(path: &Path) -> impl FnOnce(io::Error) -> Self {
         |source| Self::System { path: path.to_owned(), source }
+    }
+
+    fn from_replacing(path: &Path, error: ReplaceError) -> Self {
+        let path = path.to_owned();
+        match error {
+            ReplaceError::Changed => Self::Meanwhile(path),
+            ReplaceError::CannotKeep { what, source } => Self::CannotKeep { path, what, source },
+            ReplaceError::Io(source) => Self::System { path, source },
+        }
     }
 }
 
@@ -69,40 +89,20 @@ pub(super) struct Found {
     pub(super) text: Option<String>,
     /// Where it really lies.
     real: PathBuf,
-    rights: Rights,
-}
-
-/// Whose a file is, and what others may do with it.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Rights {
+    /// Of the file that is there.
     mode: u32,
+    /// User and group of the file that is there.
     owner: Option<(u32, u32)>,
-}
-
-impl Rights {
-    /// Nobody else's.
-    pub(super) fn own() -> Self {
-        Self { mode: 0o600, owner: None }
-    }
-
-    fn of(metadata: &Metadata) -> Self {
-        Self { mode: metadata.permissions().mode() & 0o7777, owner: Some((metadata.uid(), metadata.gid())) }
-    }
-
-    /// The same owner, and nothing for others.
-    fn private(self) -> Self {
-        Self { mode: 0o600, ..self }
-    }
 }
 
 /// Reads a file that may be there.
 pub(super) fn find(path: &Path) -> Result<Found, FileError> {
-    let absent = |rights| Found { path: path.to_owned(), text: None, real: path.to_owned(), rights };
+    let absent = || Found { path: path.to_owned(), text: None, real: path.to_owned(), mode: 0o600, owner: None };
     let metadata = match fs::metadata(path) {
         Ok(metadata) => metadata,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let is_link = fs::symlink_metadata(path).is_ok();
-            return if is_link { Err(FileError::LeadsNowhere(path.to_owned())) } else { Ok(absent(Rights::own())) };
+            return if is_link { Err(FileError::LeadsNowhere(path.to_owned())) } else { Ok(absent()) };
         }
         Err(source) => return Err(FileError::System { path: path.to_owned(), source }),
     };
@@ -121,7 +121,13 @@ pub(super) fn find(path: &Path) -> Result<Found, FileError> {
         FileError::NotText { path: path.to_owned(), line }
     })?;
     let real = fs::canonicalize(path).map_err(FileError::at(path))?;
-    Ok(Found { path: path.to_owned(), text: Some(text), real, rights: Rights::of(&metadata) })
+    Ok(Found {
+        path: path.to_owned(),
+        text: Some(text),
+        real,
+        mode: metadata.mode() & 0o7777,
+        owner: Some((metadata.uid(), metadata.gid())),
+    })
 }
 
 impl Found {
@@ -130,7 +136,7 @@ impl Found {
         if self.text.is_none() {
             return Ok(());
         }
-        if self.rights.mode & 0o200 == 0 {
+        if self.mode & 0o200 == 0 {
             return Err(FileError::ReadOnly(self.path.clone()));
         }
         let metadata = fs::metadata(&self.real).map_err(FileError::at(&self.real))?;
@@ -149,7 +155,10 @@ impl Found {
                 built.map_err(FileError::at(directory))?;
             }
         }
-        put(&self.real, text.as_bytes(), self.rights)?;
+        // A new file may hold what is not for others.
+        let mode = if self.text.is_some() { Mode::Kept } else { Mode::Own(self.mode) };
+        replace_if(&self.real, text.as_bytes(), mode, || self.check_unchanged().is_ok())
+            .map_err(|error| FileError::from_replacing(&self.path, error))?;
         Ok(made)
     }
 
@@ -175,7 +184,8 @@ impl Found {
                 Ok(content) if content == text.as_bytes() => return Ok(path),
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    put(&path, text.as_bytes(), self.rights.private())?;
+                    let mode = self.owner.map_or(Mode::Own(0o600), |(user, group)| Mode::CopyFor { user, group });
+                    put(&path, text.as_bytes(), mode)?;
                     return Ok(path);
                 }
                 Err(source) => return Err(FileError::System { path, source }),
@@ -195,26 +205,7 @@ impl Found {
     }
 }
 
-/// Puts a file in the place of another, so that nobody ever sees half of it, nor others what is not for them.
-pub(super) fn put(path: &Path, content: &[u8], rights: Rights) -> Result<(), FileError> {
-    let mut name = path.file_name().ok_or_else(|| FileError::NotAFile(path.to_owned()))?.to_owned();
-    name.push(format!(".{}.new", std::process::id()));
-    let draft = path.with_file_name(name);
-    // Left by a process of the same number that was killed.
-    let _absent = fs::remove_file(&draft);
-    let written = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft).and_then(|mut file| {
-        file.write_all(content)?;
-        let own = file.metadata()?;
-        if let Some((user, group)) = rights.owner.filter(|owner| *owner != (own.uid(), own.gid())) {
-            fchown(&file, Some(user), Some(group))?;
-        }
-        // After the owner: a change of owner takes some bits away.
-        file.set_permissions(fs::Permissions::from_mode(rights.mode))?;
-        file.sync_all()?;
-        fs::rename(&draft, path)
-    });
-    if written.is_err() {
-        let _absent = fs::remove_file(&draft);
-    }
-    written.map_err(FileError::at(path))
+/// Puts a file in the place of another.
+pub(super) fn put(path: &Path, content: &[u8], mode: Mode) -> Result<(), FileError> {
+    replace(path, content, mode).map_err(|error| FileError::from_replacing(path, error))
 }

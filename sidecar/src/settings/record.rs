@@ -11,6 +11,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::document::{Format, Key, Settings, dotted};
 use super::file::{self, FileError};
+use crate::replace::Mode;
 
 /// Its name in the state directory.
 const FILE: &str = "launchers.json";
@@ -147,7 +148,7 @@ impl Record {
         }
         let text = serde_json::to_string_pretty(self)
             .map_err(|error| RecordError::System { path: path.clone(), source: error.into() })?;
-        Ok(file::put(&path, (text + "\n").as_bytes(), file::Rights::own())?)
+        Ok(file::put(&path, (text + "\n").as_bytes(), Mode::Own(0o600))?)
     }
 
     /// The entry of a file, by whatever name.

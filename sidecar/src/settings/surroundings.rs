@@ -5,6 +5,7 @@ use std::env;
 use std::path::{Path, PathBuf};
 
 use crate::forward::GatewayUrl;
+use crate::launch::Lookup;
 use crate::places;
 
 /// The sidecar, where `FLEETGATE_URL` names no other.
@@ -68,6 +69,17 @@ impl Surroundings {
     /// A variable that is set to something.
     pub(super) fn variable(&self, name: &str) -> Option<&str> {
         self.environment.get(name).map(String::as_str).filter(|value| !value.is_empty())
+    }
+
+    /// Where launchers look on this machine.
+    pub(super) fn with_lookup<T>(&self, read: impl FnOnce(&Lookup<'_>) -> T) -> T {
+        let variable = |name: &str| self.variable(name).map(PathBuf::from);
+        read(&Lookup {
+            home: self.home.as_deref(),
+            directory: self.directory.as_deref(),
+            system: &self.system,
+            variable: &variable,
+        })
     }
 
     /// A directory that a variable names, else one below the home directory.

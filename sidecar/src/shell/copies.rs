@@ -2,13 +2,15 @@
 //! they looked before.
 
 use std::ffi::OsString;
-use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
-use std::io::{self, Write};
+use std::fs::{self, DirBuilder, Permissions};
+use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode, percent_encode};
+
+use crate::replace::{Mode, replace};
 
 /// What is installed, by name.
 const FILES: [(&str, &str); 3] = [
@@ -116,6 +118,10 @@ impl Copies {
             let is_there =
                 fs::symlink_metadata(&path).is_ok_and(|metadata| metadata.is_file() && metadata.mode() & 0o022 == 0);
             if !is_there || fs::read(&path).ok().as_deref() != Some(text.as_bytes()) {
+                if !is_there {
+                    // A link, or a file that others may write, is not what we put here: its target and its rights are not kept.
+                    let _absent = fs::remove_file(&path);
+                }
                 write(&path, text.as_bytes(), 0o644).map_err(failed(&path))?;
                 wrote = true;
             }
@@ -201,6 +207,10 @@ impl Copies {
     }
 }
 
+fn write(path: &Path, text: &[u8], mode: u32) -> io::Result<()> {
+    Ok(replace(path, text, Mode::Own(mode))?)
+}
+
 fn failed(path: &Path) -> impl FnOnce(io::Error) -> CopyProblem {
     let path = path.to_owned();
     move |source| CopyProblem::Io { path, source }
@@ -213,20 +223,4 @@ fn make_directory(path: &Path, mode: u32) -> io::Result<()> {
     }
     DirBuilder::new().recursive(true).mode(mode).create(path)?;
     fs::set_permissions(path, Permissions::from_mode(mode))
-}
-
-/// In one step: a shell that starts now reads the old file or the new one. Not waited for until it is on the disk: all of this can be had again.
-fn write(path: &Path, text: &[u8], mode: u32) -> io::Result<()> {
-    let draft = path.with_extension(format!("{}.new", std::process::id()));
-    let _ = fs::remove_file(&draft);
-    let written = (|| {
-        let mut file: File = OpenOptions::new().write(true).create_new(true).mode(mode).open(&draft)?;
-        file.write_all(text)?;
-        file.set_permissions(Permissions::from_mode(mode))?;
-        fs::rename(&draft, path)
-    })();
-    if written.is_err() {
-        let _ = fs::remove_file(&draft);
-    }
-    written
 }

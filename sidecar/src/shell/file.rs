@@ -1,13 +1,14 @@
-//! An rc file on disk: what it is, and replacing it in one step with everything that belongs to it.
+//! An rc file on disk: what it is, and whether it may be replaced.
 
-use std::fs::{self, File, Metadata, OpenOptions, Permissions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
+use std::fs::{self, Metadata, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{OFlags, XattrFlags};
+use rustix::fs::OFlags;
 
 use super::copies::CopyProblem;
+use crate::replace::{Mode, ReplaceError, replace_if};
 
 /// No start-up file that a shell can read in reasonable time is longer.
 const LONGEST: u64 = 16 << 20;
@@ -177,27 +178,21 @@ impl Seen {
     /// Puts `text` in its place in one step: with its mode, owner, group and attributes, or not at all.
     pub(super) fn replace(&self, text: &[u8]) -> Result<(), FileProblem> {
         let io = |source| FileProblem::Io { path: self.real.clone(), source };
-        let directory = self.real.parent().ok_or_else(|| io(io::ErrorKind::InvalidInput.into()))?;
         for missing in self.missing_directories.iter().rev() {
             fs::create_dir(missing).map_err(io)?;
         }
-        let draft = self.draft_path();
-        // A draft of the same name can only be what a killed process of ours left.
-        let _ = fs::remove_file(&draft);
-        let result = self.write_draft(&draft, text).and_then(|()| {
-            self.check_unchanged()?;
-            fs::rename(&draft, &self.real).map_err(io)
-        });
-        if result.is_err() {
-            let _ = fs::remove_file(&draft);
-            for missing in &self.missing_directories {
-                let _ = fs::remove_dir(missing);
-            }
-            return result;
+        let written = replace_if(&self.real, text, Mode::Kept, || self.check_unchanged().is_ok());
+        let Err(error) = written else { return Ok(()) };
+        for missing in &self.missing_directories {
+            let _ = fs::remove_dir(missing);
         }
-        // The file is whole either way; this only makes the rename outlive a power cut.
-        let _ = File::open(directory).and_then(|directory| directory.sync_all());
-        Ok(())
+        Err(match error {
+            ReplaceError::Changed => FileProblem::Changed(self.real.clone()),
+            ReplaceError::CannotKeep { what, source } => {
+                FileProblem::CannotKeep { path: self.real.clone(), what, source }
+            }
+            ReplaceError::Io(source) => io(source),
+        })
     }
 
     /// Takes the file away, and so many directories above it if they are empty.
@@ -210,41 +205,6 @@ impl Seen {
             }
         }
         Ok(())
-    }
-
-    fn draft_path(&self) -> PathBuf {
-        let mut name = self.real.file_name().unwrap_or_default().to_owned();
-        name.push(format!(".fleetgate-{}", std::process::id()));
-        self.real.with_file_name(name)
-    }
-
-    fn write_draft(&self, draft: &Path, text: &[u8]) -> Result<(), FileProblem> {
-        let io = |source| FileProblem::Io { path: self.real.clone(), source };
-        let keep = |what: &str, source: io::Error| FileProblem::CannotKeep {
-            path: self.real.clone(),
-            what: what.to_owned(),
-            source,
-        };
-        // A new file is made as an editor would make it; a draft of an old one shows nothing to others meanwhile.
-        let mode = if self.before.is_some() { 0o600 } else { 0o666 };
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(draft).map_err(io)?;
-        file.write_all(text).map_err(io)?;
-        if let Some(Before { metadata, .. }) = &self.before {
-            let new = file.metadata().map_err(io)?;
-            if (new.uid(), new.gid()) != (metadata.uid(), metadata.gid()) {
-                fchown(&file, Some(metadata.uid()), Some(metadata.gid()))
-                    .map_err(|error| keep("owner and group", error))?;
-            }
-            file.set_permissions(Permissions::from_mode(metadata.mode() & 0o7777)).map_err(io)?;
-            copy_attributes(&self.real, &file).map_err(|(name, error)| keep(&name, error))?;
-        } else if let Some(holder) = self.real.parent().and_then(|directory| fs::metadata(directory).ok())
-            && rustix::process::geteuid().is_root()
-            && holder.uid() != 0
-        {
-            // Root's file in somebody's home would be one that they cannot edit.
-            fchown(&file, Some(holder.uid()), Some(holder.gid())).map_err(|error| keep("owner", error))?;
-        }
-        file.sync_all().map_err(io)
     }
 
     fn check_unchanged(&self) -> Result<(), FileProblem> {
@@ -300,28 +260,10 @@ fn kind_of(metadata: &Metadata) -> Option<&'static str> {
     }
 }
 
-/// Access lists and a person's own attributes must come along; those of the system (`security.`, `trusted.`) are its own business.
-fn copy_attributes(from: &Path, to: &File) -> Result<(), (String, io::Error)> {
-    let error = |name: &str| {
-        let name = format!("attribute {name}");
-        move |errno: rustix::io::Errno| (name, io::Error::from(errno))
-    };
-    let mut names = vec![0; 65536];
-    let Ok(length) = rustix::fs::listxattr(from, &mut names[..]) else { return Ok(()) };
-    for name in names[..length].split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
-        let shown = String::from_utf8_lossy(name).into_owned();
-        let mut value = vec![0; 65536];
-        let copied = rustix::fs::getxattr(from, name, &mut value[..])
-            .and_then(|length| rustix::fs::fsetxattr(to, name, &value[..length], XattrFlags::empty()));
-        if !shown.starts_with("security.") && !shown.starts_with("trusted.") {
-            copied.map_err(error(&shown))?;
-        }
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     #[test]
@@ -337,7 +279,7 @@ mod tests {
             }),
             ("removed", |path| fs::remove_file(path)),
             ("made a directory", |path| fs::remove_file(path).and_then(|()| fs::create_dir(path))),
-            ("locked", |path| fs::set_permissions(path, Permissions::from_mode(0o400))),
+            ("locked", |path| fs::set_permissions(path, fs::Permissions::from_mode(0o400))),
         ];
         for (what, act) in meanwhile {
             fs::write(&path, "mine").expect("written");

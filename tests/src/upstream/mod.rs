@@ -2,6 +2,7 @@
 
 pub mod anthropic;
 mod body;
+pub mod gemini;
 pub mod openai;
 mod reply;
 pub mod responses;
@@ -12,7 +13,7 @@ use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -44,7 +45,7 @@ pub const PROVIDER_KEY: &str = "provider-secret-canary-4711";
 pub struct Recorded {
     /// The method.
     pub method: Method,
-    /// Path and query.
+    /// Path and query; of a `CONNECT` where it leads.
     pub path: String,
     /// The headers.
     pub headers: HeaderMap,
@@ -92,6 +93,7 @@ struct Shared {
     requests: Mutex<Vec<Recorded>>,
     script: Mutex<VecDeque<Reply>>,
     always: Mutex<Option<Reply>>,
+    plays_gateway: AtomicBool,
     sent: Arc<AtomicUsize>,
     arrived: watch::Sender<usize>,
     abandoned: watch::Sender<usize>,
@@ -158,6 +160,11 @@ impl Upstream {
     /// Never: the lock is not held across anything that panics.
     pub fn always(&self, reply: Reply) {
         *self.shared.always.lock().unwrap() = Some(reply);
+    }
+
+    /// Signs its answers as a gateway does, so that a sidecar takes it for one.
+    pub fn play_gateway(&self) {
+        self.shared.plays_gateway.store(true, Ordering::Relaxed);
     }
 
     /// Every request so far.
@@ -282,11 +289,14 @@ async fn answer(
 ) -> Result<Response<ScriptBody>, io::Error> {
     let (parts, body) = request.into_parts();
     let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
-    let path = parts.uri.path_and_query().map_or_else(String::new, ToString::to_string);
+    let path = parts.uri.path_and_query().map_or_else(|| parts.uri.to_string(), ToString::to_string);
     let recorded = Recorded { method: parts.method, path, headers: parts.headers, body };
     let scripted = shared.script.lock().unwrap().pop_front();
     let reply = scripted.or_else(|| shared.always.lock().unwrap().clone());
-    let reply = reply.unwrap_or_else(|| as_the_real_one(&recorded));
+    let mut reply = reply.unwrap_or_else(|| as_the_real_one(&recorded));
+    if shared.plays_gateway.load(Ordering::Relaxed) {
+        reply = reply.header("x-fleetgate-gateway", "test");
+    }
     shared.requests.lock().unwrap().push(recorded);
     shared.arrived.send_modify(|n| *n += 1);
 
@@ -329,6 +339,8 @@ fn as_the_real_one(request: &Recorded) -> Reply {
         Reply::json(200, &json!({"input_tokens": 2095}))
     } else if is("/messages") {
         anthropic::message(&body)
+    } else if let Some((_, verb)) = path.rsplit_once(':') {
+        gemini::generated(verb)
     } else {
         Reply::json(404, &json!({"error": {"message": format!("the fake provider has no {path}")}}))
     }

@@ -38,9 +38,7 @@ pub(super) fn look(surroundings: &Surroundings, wiring: &Wiring) -> Vec<Conflict
 
 /// In the order in which they beat each other.
 fn files(surroundings: &Surroundings) -> Vec<PathBuf> {
-    let managed =
-        ["etc/claude-code/managed-settings.json", "Library/Application Support/ClaudeCode/managed-settings.json"];
-    let mut files: Vec<PathBuf> = managed.iter().map(|path| surroundings.system.join(path)).collect();
+    let mut files = surroundings.with_lookup(|lookup| lookup.claude_managed());
     let project = surroundings.directory.as_ref().map(|directory| directory.join(".claude"));
     for place in project.into_iter().chain(surroundings.directory_of("CLAUDE_CONFIG_DIR", ".claude")) {
         files.push(place.join("settings.local.json"));

@@ -8,6 +8,25 @@ use crate::settings::document::Format;
 use crate::settings::surroundings::{Surroundings, Wiring};
 
 pub(super) fn look(surroundings: &Surroundings, wiring: &Wiring) -> Vec<Conflict> {
+    let mut found = managed(surroundings);
+    found.extend(own(surroundings, wiring));
+    found
+}
+
+/// What an administrator lays down beats the user's file and the command line.
+fn managed(surroundings: &Surroundings) -> Vec<Conflict> {
+    let path = surroundings.with_lookup(|lookup| lookup.codex_managed());
+    match values(Launcher::Codex, &path, Format::Toml) {
+        None => Vec::new(),
+        Some(Err(unreadable)) => vec![unreadable],
+        Some(Ok(settings)) => {
+            let keys = ["model_provider", "model"].into_iter().filter(|key| text(&settings, key).is_some());
+            keys.map(|key| Conflict::new(Launcher::Codex, &path, key, Kind::Overrides)).collect()
+        }
+    }
+}
+
+fn own(surroundings: &Surroundings, wiring: &Wiring) -> Vec<Conflict> {
     let Some(path) = surroundings.directory_of("CODEX_HOME", ".codex").map(|home| home.join("config.toml")) else {
         return Vec::new();
     };

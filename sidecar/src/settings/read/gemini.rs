@@ -20,13 +20,8 @@ pub(super) fn look(surroundings: &Surroundings, wiring: &Wiring) -> Vec<Conflict
         let is_its = |name: &str| is_own || name.starts_with("GEMINI_") || name.starts_with("GOOGLE_");
         found.extend(dotenv(Launcher::Gemini, &path, is_its, wiring));
     }
-    let system = match surroundings.variable("GEMINI_CLI_SYSTEM_SETTINGS_PATH") {
-        Some(path) => PathBuf::from(path),
-        None => surroundings.system.join("etc/gemini-cli/settings.json"),
-    };
-    let places = surroundings.directory.clone().into_iter().chain(home);
-    let files = places.map(|place| place.join(".gemini/settings.json"));
-    found.extend(distinct([system].into_iter().chain(files).collect()).iter().filter_map(|path| settings(path)));
+    let files = surroundings.with_lookup(|lookup| lookup.gemini());
+    found.extend(distinct(files).iter().filter_map(|path| settings(path)));
     found
 }
 

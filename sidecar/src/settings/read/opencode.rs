@@ -8,14 +8,13 @@ use crate::settings::document::Format;
 use crate::settings::surroundings::{Surroundings, Wiring, may_be_provider_key};
 
 pub(super) fn look(surroundings: &Surroundings, wiring: &Wiring) -> Vec<Conflict> {
-    let managed = ["etc/opencode", "Library/Application Support/opencode"];
-    let managed = managed.map(|place| surroundings.system.join(place));
     let own = surroundings.variable("OPENCODE_CONFIG_DIR").map(PathBuf::from);
     let project = surroundings.directory.iter().flat_map(|place| [place.join(".opencode"), place.clone()]);
     let named = surroundings.variable("OPENCODE_CONFIG").map(PathBuf::from);
     let user = surroundings.directory_of("XDG_CONFIG_HOME", ".config").map(|config| config.join("opencode"));
     let both = |place: PathBuf| ["opencode.jsonc", "opencode.json"].map(|name| place.join(name));
-    let mut files: Vec<PathBuf> = managed.into_iter().chain(own).chain(project).flat_map(both).collect();
+    let mut files = surroundings.with_lookup(|lookup| lookup.opencode_managed());
+    files.extend(own.into_iter().chain(project).flat_map(both));
     files.extend(named);
     files.extend(user.into_iter().flat_map(both));
     distinct(files).iter().flat_map(|path| settings(path, wiring)).collect()

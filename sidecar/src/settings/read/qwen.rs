@@ -1,6 +1,6 @@
 //! qwen-code: entries of `modelProviders` beat the environment, `env` and `security.auth` fill in what it does not set.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::{Conflict, Kind, distinct, dotenv, text, values, variables};
 use crate::launch::Launcher;
@@ -11,15 +11,11 @@ use crate::settings::surroundings::{Surroundings, Wiring, may_be_provider_key};
 const DISOBEDIENT: [&str; 2] = ["qwen-oauth", "vertex-ai"];
 
 pub(super) fn look(surroundings: &Surroundings, wiring: &Wiring) -> Vec<Conflict> {
-    let system = match surroundings.variable("QWEN_CODE_SYSTEM_SETTINGS_PATH") {
-        Some(path) => PathBuf::from(path),
-        None => surroundings.system.join("etc/qwen-code/settings.json"),
-    };
     let project = surroundings.directory.as_ref().map(|directory| directory.join(".qwen"));
     let user = surroundings.directory_of("QWEN_HOME", ".qwen");
     let places = distinct(project.into_iter().chain(user).collect());
-    let files = std::iter::once(system).chain(places.iter().map(|place| place.join("settings.json")));
-    let mut found: Vec<Conflict> = files.flat_map(|path| settings(&path, wiring)).collect();
+    let files = distinct(surroundings.with_lookup(|lookup| lookup.qwen()));
+    let mut found: Vec<Conflict> = files.iter().flat_map(|path| settings(path, wiring)).collect();
     let variables = places.iter().map(|place| place.join(".env"));
     found.extend(variables.flat_map(|path| dotenv(Launcher::Qwen, &path, |_| true, wiring)));
     found

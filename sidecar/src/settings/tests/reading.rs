@@ -53,6 +53,20 @@ fn every_place_that_beats_the_shell_is_read() {
             "model_providers.x.wire_api",
             CannotStart,
         ),
+        (
+            Launcher::Codex,
+            "../system/etc/codex/managed_config.toml",
+            "model_provider = 'openai'",
+            "model_provider",
+            Overrides,
+        ),
+        (
+            Launcher::Claude,
+            "../system/etc/claude-code/managed-settings.d/10-fleet.json",
+            r#"{"env": {"ANTHROPIC_MODEL": "x"}}"#,
+            "env.ANTHROPIC_MODEL",
+            Overrides,
+        ),
         (Launcher::Opencode, "project/.opencode/opencode.json", &provider, "provider.x.options.baseURL", LeadsAway),
         (
             Launcher::Opencode,
