@@ -100,6 +100,57 @@ async fn what_a_row_cost_leaves_the_lease_of_its_gateway_and_window() {
 }
 
 #[tokio::test]
+async fn what_was_spent_beside_a_short_window_takes_nothing_from_it() {
+    const SECOND: i64 = 1_000_000;
+    let server = Server::start().await;
+    let url = server.database("ledger").await;
+    let (elsewhere, _) = member(&url).await;
+    let (postgres, mut one) = member(&url).await;
+    // Half a minute in the middle of a quarter of an hour, and one across the end of it.
+    let short = |scope: &str, start: i64, seconds: i64| Wish {
+        rule: format!("{scope} {start}"),
+        scope: Some(scope.to_owned()),
+        window_start: start * SECOND,
+        window_end: (start + seconds) * SECOND,
+        since: start * SECOND,
+        ..wish(CAP, CAP)
+    };
+    let mut unknown = record(5, 629 * SECOND, None);
+    unknown.reserved_nanousd = Some(30);
+    let rows = [
+        record(1, 599 * SECOND, Some(900_000)),
+        record(2, 600 * SECOND, Some(100)),
+        record(3, 630 * SECOND - 1, Some(20)),
+        record(4, 630 * SECOND, Some(800_000)),
+        unknown,
+        record(6, 899 * SECOND, Some(7)),
+        record(7, 900 * SECOND, Some(2)),
+    ];
+    elsewhere.apply(&rows, || ()).await.unwrap();
+    let known = Wish { counts_held: false, ..short("host:mac", 600, 30) };
+    let wishes = [
+        short("global:all", 600, 30),
+        short("tag:b\"c", 600, 30),
+        short("key:other", 600, 30),
+        short("user:anna", 890, 20),
+        short("global:all", 0, 900),
+        known,
+    ];
+    let shares = postgres.exchange(&mut one, &wishes, &[]).await.unwrap();
+    let of = |rule: &str| shares.iter().find(|share| share.rule == rule).map(|share| (share.amount, share.spent));
+    for (rule, spent) in [
+        ("global:all 600", 150),
+        ("tag:b\"c 600", 150),
+        ("key:other 600", 0),
+        ("user:anna 890", 9),
+        ("host:mac 600", 120),
+        ("global:all 0", 1_700_157),
+    ] {
+        assert_eq!(of(rule), Some(((CAP - spent).max(0), spent)), "{rule}");
+    }
+}
+
+#[tokio::test]
 async fn a_rates_neighbouring_windows_count_and_what_is_owed_is_booked() {
     let server = Server::start().await;
     let url = server.database("ledger").await;
