@@ -20,6 +20,7 @@ const HALF_CLOSED: Duration = Duration::from_secs(60);
 const DRAIN: Duration = Duration::from_secs(5);
 const MAX_TUNNELS: usize = 4096;
 const PORTS: &[u16] = &[443];
+const PLAIN_HTTP_PORTS: &[u16] = &[80];
 /// As tinyproxy.
 const HTTP_PORT: u16 = 8888;
 /// The port that IANA gave to SOCKS.
@@ -106,6 +107,10 @@ pub struct ForwardProxySettings {
     pub trust: Vec<Trust>,
     /// Its addresses for SOCKS5.
     pub socks5_listen: Vec<SocketAddr>,
+    /// Whether the port forwards plain `http://` requests as well.
+    pub plain_http: bool,
+    /// Where those may lead.
+    pub plain_http_ports: Vec<u16>,
     /// What 10⁹ bytes cost, both ways together.
     pub price_per_gb: Option<NanoDollars>,
 }
@@ -123,7 +128,7 @@ pub enum Trust {
 pub(super) fn read(own: &Section<'_>, report: &mut Report) -> EgressSettings {
     let section = Section::new("fleetgate.egress", own.get("egress"));
     EgressSettings {
-        ports: ports(&section, report),
+        ports: ports(&section, "ports", PORTS, report),
         opened: networks(&section, report),
         mode: mode(&section, report),
         rules: rules(&section, report),
@@ -171,7 +176,11 @@ pub(super) fn read_forward_proxy(
         let message = "fleetgate.forward_proxy.trust has no effect without fleetgate.forward_proxy.listen";
         report.warn(Cost::Serving, node.place.origin(), message);
     }
-    ForwardProxySettings { listen, trust, socks5_listen, price_per_gb }
+    let plain_http = section.truth("plain_http", report).unwrap_or(Given::new(false, Origin::Default));
+    report.setting("fleetgate.forward_proxy.plain_http", plain_http.value.to_string(), plain_http.origin);
+    let plain_http = plain_http.value;
+    let plain_http_ports = ports(&section, "plain_http_ports", PLAIN_HTTP_PORTS, report);
+    ForwardProxySettings { listen, trust, socks5_listen, plain_http, plain_http_ports, price_per_gb }
 }
 
 fn price(section: &Section<'_>, report: &mut Report) -> Option<NanoDollars> {
@@ -296,20 +305,20 @@ fn patterns(path: &str, node: Option<&Node>, key: &str, report: &mut Report) -> 
     patterns
 }
 
-fn ports(section: &Section<'_>, report: &mut Report) -> Vec<u16> {
-    let (ports, origin) = match section.get("ports") {
-        None => (PORTS.to_vec(), Origin::Default),
+fn ports(section: &Section<'_>, key: &str, default: &[u16], report: &mut Report) -> Vec<u16> {
+    let (ports, origin) = match section.get(key) {
+        None => (default.to_vec(), Origin::Default),
         Some(node) => {
             let parsed: Option<Vec<u16>> = node.texts().into_iter().map(|(text, _)| text.parse().ok()).collect();
             let complete = parsed.filter(|ports| ports.len() == node.list().map_or(1, <[_]>::len));
             if complete.is_none() {
-                report.error(node.place.origin(), "fleetgate.egress.ports must be a list of ports");
+                report.error(node.place.origin(), format!("{}.{key} must be a list of ports", section.path));
             }
             (complete.unwrap_or_default(), node.origin())
         }
     };
     let shown: Vec<_> = ports.iter().map(u16::to_string).collect();
-    report.setting("fleetgate.egress.ports", shown.join(", "), origin);
+    report.setting(format!("{}.{key}", section.path), shown.join(", "), origin);
     ports
 }
 

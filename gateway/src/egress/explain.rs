@@ -5,7 +5,7 @@ use fleetgate_wire::authority::Authority;
 use fleetgate_wire::egress::{Explanation, JudgedAddress};
 
 use super::policy::Asker;
-use super::{Dialer, TunnelRefused, dial, resolve};
+use super::{Dialer, Purpose, TunnelRefused, dial, plain_authority, resolve};
 
 impl Dialer {
     /// Says what would happen, and by which rule. The name is resolved; nobody is connected to. Limits of tunnels at once are not
@@ -33,9 +33,15 @@ impl Dialer {
     }
 
     async fn look(&self, to: &str, asker: &Asker<'_>, said: &mut Explanation) -> Result<(), TunnelRefused> {
-        let authority = Authority::parse(to)?;
+        let (authority, purpose) = match to.strip_prefix("http://") {
+            Some(rest) => {
+                let end = rest.find(['/', '?']).unwrap_or(rest.len());
+                (plain_authority(&rest[..end])?, Purpose::PlainHttp)
+            }
+            None => (Authority::parse(to)?, Purpose::Tunnel),
+        };
         said.to = authority.to_string();
-        let decision = match self.judge(&authority, asker) {
+        let decision = match self.judge(&authority, purpose, asker) {
             Err(TunnelRefused::Policy { destination, decision }) => {
                 said.rule.clone_from(&decision.rule);
                 return Err(TunnelRefused::Policy { destination, decision });

@@ -2,6 +2,7 @@
 
 mod account;
 mod dial;
+mod exchange;
 mod explain;
 mod places;
 mod policy;
@@ -14,7 +15,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fleetgate_wire::address::{AddressClass, PublicAddr};
-use fleetgate_wire::authority::Authority;
+use fleetgate_wire::authority::{Authority, AuthorityError};
 use fleetgate_wire::tunnel::{Account, End, TunnelLimits, TunnelReport, relay_tcp};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
@@ -27,7 +28,7 @@ pub use policy::{Asker, Decision, Policy, Reason};
 pub use refusal::TunnelRefused;
 
 use crate::auth::{Caller, CallerKey};
-use crate::config::EgressSettings;
+use crate::config::{EgressSettings, ForwardProxySettings};
 use crate::ledger::{Ledger, TunnelsOf};
 use account::Accounts;
 use places::{KeyPlace, KeyPlaces};
@@ -41,6 +42,15 @@ pub const MAX_BYTES_PER_DAY: &str = "max_tunnel_bytes_per_day";
 /// The fields of a key that limit its tunnels.
 pub const KEY_LIMITS: [&str; 3] = [MAX_TUNNELS, MAX_BYTES_PER_SECOND, MAX_BYTES_PER_DAY];
 
+/// What a connection to a destination is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// A tunnel.
+    Tunnel,
+    /// One plain `http://` request.
+    PlainHttp,
+}
+
 /// A peer that is gone without a word is noticed after some minutes of silence, and a NAT on the way keeps its entry.
 const KEEPALIVE: Duration = Duration::from_secs(30);
 
@@ -48,6 +58,8 @@ const KEEPALIVE: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub struct Dialer {
     settings: EgressSettings,
+    /// Where plain `http://` may lead; `None` where it is not served.
+    http_ports: Option<Vec<u16>>,
     policy: Policy,
     listening: Vec<SocketAddr>,
     places: Arc<Semaphore>,
@@ -85,19 +97,26 @@ pub struct Opened {
 impl Dialer {
     /// A dialer under these settings that never dials `listening`.
     #[must_use]
-    pub fn new(settings: EgressSettings, listening: Vec<SocketAddr>) -> Self {
+    pub fn new(settings: EgressSettings, proxy: &ForwardProxySettings, listening: Vec<SocketAddr>) -> Self {
+        let http_ports = proxy.plain_http.then(|| proxy.plain_http_ports.clone());
         let places = Arc::new(Semaphore::new(settings.max_tunnels.min(Semaphore::MAX_PERMITS)));
         let policy = Policy::new(settings.mode, settings.rules.clone());
         let (key_places, accounts) = (KeyPlaces::default(), Accounts::default());
-        Self { settings, policy, listening, places, key_places, accounts, stopping: watch::Sender::new(()) }
+        Self { settings, http_ports, policy, listening, places, key_places, accounts, stopping: watch::Sender::new(()) }
     }
 
-    /// Connects a caller to where his `CONNECT` wants to go.
+    /// Connects a caller to where his request wants to go.
     ///
     /// # Errors
     /// When it must not go there, or nobody answers.
-    pub async fn open(&self, authority: &Authority, caller: &Caller, ledger: &Ledger) -> Result<Opened, TunnelRefused> {
-        let decision = self.judge(authority, &Asker::of(caller))?;
+    pub async fn open(
+        &self,
+        authority: &Authority,
+        purpose: Purpose,
+        caller: &Caller,
+        ledger: &Ledger,
+    ) -> Result<Opened, TunnelRefused> {
+        let decision = self.judge(authority, purpose, &Asker::of(caller))?;
         let place = Arc::clone(&self.places).try_acquire_owned();
         let place = place.map_err(|_| TunnelRefused::TooMany(self.settings.max_tunnels))?;
         let most = own_limit(caller, MAX_TUNNELS).map(|most| usize::try_from(most).unwrap_or(usize::MAX));
@@ -162,10 +181,14 @@ impl Dialer {
     }
 
     /// What can be said before anybody is asked for the name.
-    fn judge(&self, authority: &Authority, asker: &Asker<'_>) -> Result<Decision, TunnelRefused> {
-        if !self.settings.ports.contains(&authority.port()) {
-            let ports: Vec<String> = self.settings.ports.iter().map(u16::to_string).collect();
-            return Err(TunnelRefused::Port { port: authority.port(), allowed: ports.join(", ") });
+    fn judge(&self, authority: &Authority, purpose: Purpose, asker: &Asker<'_>) -> Result<Decision, TunnelRefused> {
+        let ports = match purpose {
+            Purpose::Tunnel => &self.settings.ports,
+            Purpose::PlainHttp => self.http_ports.as_ref().ok_or(TunnelRefused::PlainHttpOff)?,
+        };
+        if !ports.contains(&authority.port()) {
+            let allowed = ports.iter().map(u16::to_string).collect::<Vec<_>>().join(", ");
+            return Err(TunnelRefused::Port { port: authority.port(), allowed, purpose });
         }
         let decision = self.policy.decide(asker, authority.host());
         if decision.is_refusal() {
@@ -207,6 +230,15 @@ impl Dialer {
             .filter(same_port)
             .any(|mine| mine.ip().to_canonical() == ip || mine.ip().is_unspecified() || ip.is_unspecified())
     }
+}
+
+/// The destination of `http://AUTHORITY/…`, whose port may be left out.
+///
+/// # Errors
+/// As [`Authority::parse`] has them; a user's name before the host is one of them.
+pub fn plain_authority(text: &str) -> Result<Authority, AuthorityError> {
+    let has_port = text.rsplit(']').next().unwrap_or(text).contains(':');
+    if has_port { Authority::parse(text) } else { Authority::parse(&format!("{text}:80")) }
 }
 
 /// What the key itself says of its tunnels.

@@ -239,7 +239,12 @@ impl Settings {
         if self.trust.is_empty() {
             notes.add(name, "no Allow", Fate::Changed, "nobody without a key, not everyone");
         }
-        notes.add(name, "plain http://", Fate::Dropped, "only tunnels (CONNECT) are served");
+        notes.add(
+            name,
+            "plain http://",
+            Fate::Dropped,
+            "only tunnels (CONNECT) are served; forward_proxy.plain_http: true adds port 80",
+        );
     }
 
     fn render(&self, patterns: &[String]) -> String {
