@@ -41,8 +41,8 @@ pub(crate) async fn serve(gateway: &Arc<Gateway>, intake: PlainIntake, door: Doo
     let (opened, mut row) = open(gateway, caller, peer, asked).await?;
     let (reported, id) = (row.opened(&opened), row.id());
     let (request, destination) = (forwarded(request, host), row.destination());
-    let failed = |cause: String| TunnelRefused::Answer { destination: destination.clone(), cause };
-    let (mut sender, exchange) = opened.exchange().await.map_err(|error| failed(error.to_string()))?;
+    let failed = |cause| TunnelRefused::Answer { destination: destination.clone(), cause };
+    let (mut sender, exchange) = opened.exchange().await.map_err(failed)?;
 
     let outcome = Arc::new(Mutex::new(Outcome::default()));
     let (held, price) = (gateway.dialer.hold(), gateway.config.forward_proxy.price_per_gb);

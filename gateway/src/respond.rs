@@ -197,9 +197,10 @@ impl Refusal {
                 | TunnelRefused::Policy { .. }
                 | TunnelRefused::Destination { .. }
                 | TunnelRefused::Myself(_) => StatusCode::FORBIDDEN,
-                TunnelRefused::Resolve { .. } | TunnelRefused::Connect { .. } | TunnelRefused::Answer { .. } => {
-                    StatusCode::BAD_GATEWAY
-                }
+                TunnelRefused::Resolve { .. }
+                | TunnelRefused::Connect { .. }
+                | TunnelRefused::NextProxy { .. }
+                | TunnelRefused::Answer { .. } => StatusCode::BAD_GATEWAY,
                 TunnelRefused::TooMany(_) => StatusCode::SERVICE_UNAVAILABLE,
                 TunnelRefused::TooManyOfKey { .. } | TunnelRefused::BytesSpent { .. } => StatusCode::TOO_MANY_REQUESTS,
                 TunnelRefused::Uncounted(_) => StatusCode::SERVICE_UNAVAILABLE,

@@ -128,7 +128,7 @@ fn socks_reply(refusal: &Refusal) -> SocksReply {
             | TunnelRefused::Myself(_) => SocksReply::NotAllowed,
             TunnelRefused::Resolve { .. } => SocksReply::HostUnreachable,
             TunnelRefused::Connect { cause, .. } if cause.contains("refused") => SocksReply::Refused,
-            TunnelRefused::Connect { .. } => SocksReply::HostUnreachable,
+            TunnelRefused::Connect { .. } | TunnelRefused::NextProxy { .. } => SocksReply::HostUnreachable,
             _ => SocksReply::Failed,
         },
         Refusal::Denied(_) | Refusal::ProxyDenied(_) | Refusal::Refused(_) | Refusal::Budget { .. } => {
@@ -221,16 +221,19 @@ impl Row {
     fn refused(&mut self, refused: &TunnelRefused) {
         self.entry.error = Some(refused.to_string());
         self.reason = Some(refused.reason());
-        if let TunnelRefused::Policy { decision, .. } = refused {
-            self.rule.clone_from(&decision.rule);
+        match refused {
+            TunnelRefused::Policy { decision, .. } => self.rule.clone_from(&decision.rule),
+            TunnelRefused::NextProxy { proxy, .. } => self.entry.next_proxy = Some(proxy.clone()),
+            _ => {}
         }
     }
 
     /// Notes where it leads; with what is to be said of it where rules would have refused it.
     pub(crate) fn opened(&mut self, opened: &Opened) -> Option<String> {
         self.entry.first_byte_at = Some(Timestamp::now());
-        self.entry.address = Some(opened.address());
+        self.entry.address = opened.address();
         let decision = opened.decision();
+        self.entry.next_proxy.clone_from(&decision.next_proxy);
         self.rule.clone_from(&decision.rule);
         self.reason = Some(decision.reason.word().to_owned());
         if decision.is_reported() {
@@ -297,6 +300,7 @@ impl Row {
             key = entry.caller.key.alias(),
             destination = entry.destination,
             address = entry.address.map(tracing::field::display),
+            next_proxy = entry.next_proxy,
             reason = self.reason,
             rule = self.rule,
             status = entry.status.word(),
@@ -355,6 +359,7 @@ fn entry(caller: Arc<Caller>, destination: String, user_agent: Option<String>, s
         destination: Some(destination),
         bytes: None,
         address: None,
+        next_proxy: None,
     }
 }
 

@@ -10,6 +10,7 @@ use fleetgate_wire::workload::Workload;
 use ipnet::IpNet;
 
 use super::fleetgate::size;
+use super::next_proxy::{self, NextProxyRule};
 use super::node::Node;
 use super::report::{Cost, Report};
 use super::section::{Given, Section};
@@ -111,6 +112,8 @@ pub struct ForwardProxySettings {
     pub plain_http: bool,
     /// Where those may lead.
     pub plain_http_ports: Vec<u16>,
+    /// Which destinations are reached through another proxy.
+    pub upstream: Vec<NextProxyRule>,
     /// What 10⁹ bytes cost, both ways together.
     pub price_per_gb: Option<NanoDollars>,
 }
@@ -180,7 +183,8 @@ pub(super) fn read_forward_proxy(
     report.setting("fleetgate.forward_proxy.plain_http", plain_http.value.to_string(), plain_http.origin);
     let plain_http = plain_http.value;
     let plain_http_ports = ports(&section, "plain_http_ports", PLAIN_HTTP_PORTS, report);
-    ForwardProxySettings { listen, trust, socks5_listen, plain_http, plain_http_ports, price_per_gb }
+    let upstream = next_proxy::read(&section, report);
+    ForwardProxySettings { listen, trust, socks5_listen, plain_http, plain_http_ports, upstream, price_per_gb }
 }
 
 fn price(section: &Section<'_>, report: &mut Report) -> Option<NanoDollars> {
@@ -285,7 +289,7 @@ fn rule(path: &str, node: &Node, report: &mut Report) -> EgressRule {
     rule
 }
 
-fn patterns(path: &str, node: Option<&Node>, key: &str, report: &mut Report) -> Vec<DomainPattern> {
+pub(super) fn patterns(path: &str, node: Option<&Node>, key: &str, report: &mut Report) -> Vec<DomainPattern> {
     let Some(node) = node else { return Vec::new() };
     let texts = node.texts();
     // An empty list could be meant as "nothing" as well as "no list".

@@ -131,14 +131,18 @@ impl Opened {
     /// Speaks HTTP with the destination: what sends the one request, and the connection.
     ///
     /// # Errors
-    /// With what HTTP's library says.
-    pub(crate) async fn exchange(self) -> hyper::Result<(SendRequest<Incoming>, Exchange)> {
-        let Self { stream, limits, stop, _place, _key_place, .. } = self;
+    /// When it speaks before it is asked; with what HTTP's library says.
+    pub(crate) async fn exchange(self) -> Result<(SendRequest<Incoming>, Exchange), String> {
+        let Self { stream, early, limits, stop, _place, _key_place, .. } = self;
+        if !early.is_empty() {
+            return Err("it spoke before it was asked".to_owned());
+        }
         let meter = Meter { up: AtomicU64::new(0), down: AtomicU64::new(0), moved: Mutex::new(Instant::now()), limits };
         let meter = Arc::new(meter);
         let (is_spent, spent) = watch::channel(false);
         let metered = Metered { stream, meter: Arc::clone(&meter), rest: None, is_spent: Arc::new(is_spent) };
-        let (sender, connection) = Builder::new().max_buf_size(MAX_HEAD_BYTES).handshake(TokioIo::new(metered)).await?;
+        let handshake = Builder::new().max_buf_size(MAX_HEAD_BYTES).handshake(TokioIo::new(metered)).await;
+        let (sender, connection) = handshake.map_err(|error| error.to_string())?;
         Ok((sender, Exchange { connection, meter, spent, stop, _place, _key_place }))
     }
 }

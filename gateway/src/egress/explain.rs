@@ -1,7 +1,7 @@
 //! What would become of a tunnel, without one.
 
 use fleetgate_wire::address::AddressClass;
-use fleetgate_wire::authority::Authority;
+use fleetgate_wire::authority::{Authority, Host};
 use fleetgate_wire::egress::{Explanation, JudgedAddress};
 
 use super::policy::Asker;
@@ -49,9 +49,15 @@ impl Dialer {
             judged => judged?,
         };
         said.rule.clone_from(&decision.rule);
+        said.next_proxy.clone_from(&decision.next_proxy);
         decision.reason.word().clone_into(&mut said.reason);
         let prefix = if decision.is_reported() { "allowed while the mode is report: " } else { "" };
         said.message = format!("{prefix}{}", decision.message(&said.to));
+        let is_name = matches!(authority.host(), Host::Name(_));
+        if is_name && self.next.of(authority.host()).is_some_and(|next| next.resolves) {
+            said.message.push_str("; its name is resolved by the next proxy, and no address is judged");
+            return Ok(());
+        }
         let addresses = resolve::resolve(&authority).await?;
         said.addresses = dial::interleave(&addresses, |address| address.is_ipv6())
             .into_iter()

@@ -4,6 +4,7 @@ mod account;
 mod dial;
 mod exchange;
 mod explain;
+mod next_proxy;
 mod places;
 mod policy;
 mod refusal;
@@ -15,7 +16,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fleetgate_wire::address::{AddressClass, PublicAddr};
-use fleetgate_wire::authority::{Authority, AuthorityError};
+use fleetgate_wire::authority::{Authority, AuthorityError, Host};
 use fleetgate_wire::tunnel::{Account, End, TunnelLimits, TunnelReport, relay_tcp};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
@@ -28,9 +29,10 @@ pub use policy::{Asker, Decision, Policy, Reason};
 pub use refusal::TunnelRefused;
 
 use crate::auth::{Caller, CallerKey};
-use crate::config::{EgressSettings, ForwardProxySettings};
+use crate::config::{EgressSettings, ForwardProxySettings, NextProxy};
 use crate::ledger::{Ledger, TunnelsOf};
 use account::Accounts;
+use next_proxy::{NextProxies, Target, Through};
 use places::{KeyPlace, KeyPlaces};
 
 /// A key's own limit of tunnels at once, among its fields.
@@ -61,6 +63,7 @@ pub struct Dialer {
     /// Where plain `http://` may lead; `None` where it is not served.
     http_ports: Option<Vec<u16>>,
     policy: Policy,
+    next: NextProxies,
     listening: Vec<SocketAddr>,
     places: Arc<Semaphore>,
     key_places: KeyPlaces,
@@ -86,7 +89,9 @@ impl Hold {
 #[derive(Debug)]
 pub struct Opened {
     stream: TcpStream,
-    address: SocketAddr,
+    /// What it said already.
+    early: Bytes,
+    address: Option<SocketAddr>,
     decision: Decision,
     limits: TunnelLimits,
     stop: watch::Receiver<()>,
@@ -101,8 +106,9 @@ impl Dialer {
         let http_ports = proxy.plain_http.then(|| proxy.plain_http_ports.clone());
         let places = Arc::new(Semaphore::new(settings.max_tunnels.min(Semaphore::MAX_PERMITS)));
         let policy = Policy::new(settings.mode, settings.rules.clone());
-        let (key_places, accounts) = (KeyPlaces::default(), Accounts::default());
-        Self { settings, http_ports, policy, listening, places, key_places, accounts, stopping: watch::Sender::new(()) }
+        let next = NextProxies::new(proxy.upstream.clone());
+        let (key_places, accounts, stopping) = (KeyPlaces::default(), Accounts::default(), watch::Sender::new(()));
+        Self { settings, http_ports, policy, next, listening, places, key_places, accounts, stopping }
     }
 
     /// Connects a caller to where his request wants to go.
@@ -125,11 +131,10 @@ impl Dialer {
             TunnelRefused::TooManyOfKey { key: caller.key.alias().to_owned(), most: most.unwrap_or_default() }
         })?;
         let account = self.account(caller, ledger).await?;
-        let addresses = self.classify(authority, resolve::resolve(authority).await?)?;
-        let dialled = dial::dial(&addresses).await;
-        let (stream, address) =
-            dialled.map_err(|cause| TunnelRefused::Connect { destination: authority.to_string(), cause })?;
-        attend(&stream);
+        let Through { stream, early, address } = match self.next.of(authority.host()) {
+            Some(next) => self.through(next, authority).await?,
+            None => self.direct(authority).await?,
+        };
         let limits = TunnelLimits {
             idle: self.settings.idle,
             half_closed_idle: self.settings.half_closed_idle.min(self.settings.idle),
@@ -137,7 +142,37 @@ impl Dialer {
             account,
         };
         let stop = self.stopping.subscribe();
-        Ok(Opened { stream, address, decision, limits, stop, _place: place, _key_place: key_place })
+        Ok(Opened { stream, early, address, decision, limits, stop, _place: place, _key_place: key_place })
+    }
+
+    async fn direct(&self, authority: &Authority) -> Result<Through, TunnelRefused> {
+        let addresses = self.classify(authority, resolve::resolve(authority).await?)?;
+        let dialled = dial::dial(&addresses).await;
+        let (stream, address) =
+            dialled.map_err(|cause| TunnelRefused::Connect { destination: authority.to_string(), cause })?;
+        attend(&stream);
+        Ok(Through { stream, early: Bytes::new(), address: Some(address) })
+    }
+
+    /// The destination is judged as on the direct way, and the proxy is given an address of those, unless it is trusted with names.
+    async fn through(&self, next: &NextProxy, authority: &Authority) -> Result<Through, TunnelRefused> {
+        let failed = |cause: String| TunnelRefused::NextProxy {
+            proxy: next.to_string(),
+            destination: authority.to_string(),
+            cause,
+        };
+        let target = match authority.host() {
+            Host::Name(_) if next.resolves => Target::Authority(authority.clone()),
+            _ => {
+                let addresses = self.classify(authority, resolve::resolve(authority).await?)?;
+                Target::Addresses(addresses.into_iter().map(PublicAddr::get).collect())
+            }
+        };
+        let proxy = resolve::resolve(&next.address).await.map_err(|refused| failed(refused.to_string()))?;
+        if proxy.iter().any(|address| self.is_mine(*address)) {
+            return Err(failed("it is this gateway itself".to_owned()));
+        }
+        next_proxy::connect(next, &proxy, target).await.map_err(failed)
     }
 
     /// Keeps [`Dialer::stop`] waiting until it is dropped.
@@ -190,10 +225,11 @@ impl Dialer {
             let allowed = ports.iter().map(u16::to_string).collect::<Vec<_>>().join(", ");
             return Err(TunnelRefused::Port { port: authority.port(), allowed, purpose });
         }
-        let decision = self.policy.decide(asker, authority.host());
+        let mut decision = self.policy.decide(asker, authority.host());
         if decision.is_refusal() {
             return Err(TunnelRefused::Policy { destination: authority.to_string(), decision });
         }
+        decision.next_proxy = self.next.of(authority.host()).map(|next| next.to_string());
         Ok(decision)
     }
 
@@ -248,9 +284,9 @@ fn own_limit(caller: &Caller, field: &str) -> Option<u64> {
 }
 
 impl Opened {
-    /// The address that was dialled.
+    /// The address that was dialled; `None` where another proxy was given a name.
     #[must_use]
-    pub fn address(&self) -> SocketAddr {
+    pub fn address(&self) -> Option<SocketAddr> {
         self.address
     }
 
@@ -271,10 +307,10 @@ impl Opened {
     /// Relays between a client, whose early bytes go first, and the destination.
     pub async fn relay(self, client: TcpStream, early: Bytes) -> TunnelReport {
         attend(&client);
-        let Self { stream, limits, mut stop, _place: place, _key_place: key_place, .. } = self;
+        let Self { stream, early: said, limits, mut stop, _place: place, _key_place: key_place, .. } = self;
         let stop = async move { drop(stop.changed().await) };
         let client = End { stream: client, early };
-        let destination = End { stream, early: Bytes::new() };
+        let destination = End { stream, early: said };
         let report = relay_tcp(client, destination, limits, stop).await;
         drop((place, key_place));
         report

@@ -80,6 +80,16 @@ pub enum TunnelRefused {
         /// What the system says.
         cause: String,
     },
+    /// Another proxy on the way does not let it through.
+    #[error("cannot reach {destination} through {proxy} (fleetgate.forward_proxy.upstream): {cause}")]
+    NextProxy {
+        /// The other proxy.
+        proxy: String,
+        /// What was asked for.
+        destination: String,
+        /// What it or the system says.
+        cause: String,
+    },
     /// As many tunnels as are allowed are open.
     #[error("all {0} tunnels are in use; fleetgate.egress.max_tunnels raises that")]
     TooMany(usize),
@@ -128,6 +138,7 @@ impl TunnelRefused {
             Self::Myself(_) => "destination_self".to_owned(),
             Self::Resolve { .. } => "dns_failed".to_owned(),
             Self::Connect { .. } => "connect_failed".to_owned(),
+            Self::NextProxy { .. } => "next_proxy_failed".to_owned(),
             Self::TooMany(_) => "too_many_tunnels".to_owned(),
             Self::TooManyOfKey { .. } => "too_many_tunnels_of_key".to_owned(),
             Self::BytesSpent { .. } => "byte_limit".to_owned(),
