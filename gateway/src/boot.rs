@@ -25,8 +25,8 @@ use crate::auth::{Directory, Keyring, Mesh};
 use crate::config::{Config, Finding, OnClientGone, Severity};
 use crate::egress::Dialer;
 use crate::front::{
-    Answer, Arrival, Door, Intake, ListenError, Listener, MeshListenError, MeshListeners, PlainIntake, TunnelIntake,
-    Workers, accept_socks, serve,
+    Answer, Arrival, Door, Intake, ListenError, Listener, MeshListenError, MeshListeners, PlainIntake, Socks,
+    TunnelIntake, Workers, accept_socks, serve,
 };
 use crate::gateway::Gateway;
 use crate::ledger::{Leasable, LeasedBudgets, LeasedRates, Ledger, LedgerError};
@@ -271,6 +271,7 @@ impl Booted {
             let held = gateway.dialer.hold();
             tokio::spawn(async move { tunnel::serve_socks(&gateway, stream, peer, &held).await });
         };
+        let also_socks = gateway.config.forward_proxy.socks5.then(|| Arc::new(socks.clone()) as Socks);
         let (tell, told) = watch::channel(());
         let stop_both = async {
             stop.await;
@@ -289,8 +290,8 @@ impl Booted {
         tokio::join!(
             stop_both,
             in_mesh,
-            serve(listeners, Arc::clone(&workers), Arc::clone(&api), stopped(told.clone())),
-            serve(proxy_listeners, Arc::clone(&workers), proxy, stopped(told.clone())),
+            serve(listeners, Arc::clone(&workers), Arc::clone(&api), None, stopped(told.clone())),
+            serve(proxy_listeners, Arc::clone(&workers), proxy, also_socks, stopped(told.clone())),
             accept_socks(socks_listeners, socks, stopped(told)),
         );
         gateway.dialer.stop().await;

@@ -106,7 +106,9 @@ pub struct ForwardProxySettings {
     pub listen: Vec<SocketAddr>,
     /// Whose connections need no key there.
     pub trust: Vec<Trust>,
-    /// Its addresses for SOCKS5.
+    /// Whether its addresses take SOCKS5 as well.
+    pub socks5: bool,
+    /// Addresses for SOCKS5 alone.
     pub socks5_listen: Vec<SocketAddr>,
     /// Whether the port forwards plain `http://` requests as well.
     pub plain_http: bool,
@@ -179,12 +181,19 @@ pub(super) fn read_forward_proxy(
         let message = "fleetgate.forward_proxy.trust has no effect without fleetgate.forward_proxy.listen";
         report.warn(Cost::Serving, node.place.origin(), message);
     }
+    let socks5 = section.truth("socks5", report).unwrap_or(Given::new(false, Origin::Default));
+    if socks5.value && listen.is_empty() {
+        let message = "fleetgate.forward_proxy.socks5 has no effect without fleetgate.forward_proxy.listen";
+        report.warn(Cost::Serving, socks5.origin.clone(), message);
+    }
+    report.setting("fleetgate.forward_proxy.socks5", socks5.value.to_string(), socks5.origin);
+    let socks5 = socks5.value;
     let plain_http = section.truth("plain_http", report).unwrap_or(Given::new(false, Origin::Default));
     report.setting("fleetgate.forward_proxy.plain_http", plain_http.value.to_string(), plain_http.origin);
     let plain_http = plain_http.value;
     let plain_http_ports = ports(&section, "plain_http_ports", PLAIN_HTTP_PORTS, report);
     let upstream = next_proxy::read(&section, report);
-    ForwardProxySettings { listen, trust, socks5_listen, plain_http, plain_http_ports, upstream, price_per_gb }
+    ForwardProxySettings { listen, trust, socks5, socks5_listen, plain_http, plain_http_ports, upstream, price_per_gb }
 }
 
 fn price(section: &Section<'_>, report: &mut Report) -> Option<NanoDollars> {

@@ -16,7 +16,7 @@ use jiff::Timestamp;
 
 pub use body::{BodyError, discard, read};
 pub use interface::{MeshPlace, NoMesh, find_mesh};
-pub use listen::{Answer, AnswerBody, ListenError, Listener, serve};
+pub use listen::{Answer, AnswerBody, ListenError, Listener, Socks, serve};
 pub use mesh::{MeshListenError, MeshListeners, MeshStatus};
 pub use socks::{SocksClient, SocksError, SocksReply, accept_socks, read_methods, read_password, read_request};
 pub use workers::Workers;
