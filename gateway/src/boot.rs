@@ -141,7 +141,7 @@ pub(crate) async fn boot(config: Config, config_warnings: usize, notifier: &Noti
     let in_mesh: Vec<SocketAddr> = mesh.iter().flat_map(MeshListeners::addresses).collect();
     let listening = listeners.iter().chain(&proxy_listeners).chain(&socks_listeners).map(Listener::address);
     let listening = listening.chain(in_mesh.iter().copied()).collect();
-    let dialer = Arc::new(Dialer::new(config.egress.clone(), &config.forward_proxy, listening));
+    let dialer = Arc::new(Dialer::new(config.egress.clone(), &config.forward_proxy, ledger.is_shared(), listening));
     let pricer = Pricer::new(catalogue_at_start(&config.catalogue)?).with_adjustments(config.price_adjustments.clone());
     let pricer = Arc::new(pricer);
     tokio::spawn(keep_fresh(Arc::clone(&pricer), client.clone(), config.catalogue.clone()));
@@ -166,6 +166,7 @@ pub(crate) async fn boot(config: Config, config_warnings: usize, notifier: &Noti
     let engines: Vec<Arc<dyn Leasable>> = vec![
         Arc::new(LeasedBudgets::new(budgets.clone(), calendar, config.counts_unknown)),
         Arc::new(LeasedRates::new(rates.clone())),
+        dialer.leasable(),
     ];
     let address = in_mesh.first().copied().or_else(|| listeners.first().map(Listener::address));
     let address = address.map(|address| address.to_string()).unwrap_or_default();

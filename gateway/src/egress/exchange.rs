@@ -58,29 +58,39 @@ struct Metered {
     stream: TcpStream,
     meter: Arc<Meter>,
     rest: Option<Pin<Box<Sleep>>>,
+    /// Whether the account is to be asked again after that.
+    asks: bool,
     is_spent: Arc<watch::Sender<bool>>,
 }
 
 impl Metered {
     /// Until what has passed is paid for. Reader and writer are one task, so one waker does for both.
-    fn poll_rested(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if let Some(rest) = &mut self.rest {
+    fn poll_rested(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while let Some(rest) = &mut self.rest {
             // To be held up is not to be silent.
             self.meter.touch();
             ready!(rest.as_mut().poll(cx));
             self.rest = None;
+            if std::mem::take(&mut self.asks) {
+                self.charge(0)?;
+            }
         }
-        Poll::Ready(())
+        Poll::Ready(Ok(()))
     }
 
-    fn charge(&mut self, bytes: usize, count: impl FnOnce(&Meter) -> &AtomicU64) -> io::Result<()> {
+    fn passed(&mut self, bytes: usize, count: impl FnOnce(&Meter) -> &AtomicU64) -> io::Result<()> {
         if bytes == 0 {
             return Ok(());
         }
         count(&self.meter).fetch_add(bytes as u64, Relaxed);
         self.meter.touch();
-        match self.meter.limits.account.as_ref().map(|account| account.charge(bytes as u64)) {
-            Some(Charge::Wait(wait)) => self.rest = Some(Box::pin(tokio::time::sleep(wait))),
+        self.charge(bytes as u64)
+    }
+
+    fn charge(&mut self, bytes: u64) -> io::Result<()> {
+        match self.meter.limits.account.as_ref().map(|account| account.charge(bytes)) {
+            Some(Charge::Wait(time)) => self.rest = Some(Box::pin(tokio::time::sleep(time))),
+            Some(Charge::Hold(time)) => (self.rest, self.asks) = (Some(Box::pin(tokio::time::sleep(time))), true),
             Some(Charge::Stop) => {
                 self.is_spent.send_replace(true);
                 return Err(io::ErrorKind::QuotaExceeded.into());
@@ -93,19 +103,19 @@ impl Metered {
 
 impl AsyncRead for Metered {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        ready!(self.poll_rested(cx));
+        ready!(self.poll_rested(cx))?;
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
         let bytes = buffer.filled().len() - before;
-        Poll::Ready(self.charge(bytes, |meter| &meter.down))
+        Poll::Ready(self.passed(bytes, |meter| &meter.down))
     }
 }
 
 impl AsyncWrite for Metered {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        ready!(self.poll_rested(cx));
+        ready!(self.poll_rested(cx))?;
         let written = ready!(Pin::new(&mut self.stream).poll_write(cx, bytes))?;
-        Poll::Ready(self.charge(written, |meter| &meter.up).map(|()| written))
+        Poll::Ready(self.passed(written, |meter| &meter.up).map(|()| written))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -140,7 +150,8 @@ impl Opened {
         let meter = Meter { up: AtomicU64::new(0), down: AtomicU64::new(0), moved: Mutex::new(Instant::now()), limits };
         let meter = Arc::new(meter);
         let (is_spent, spent) = watch::channel(false);
-        let metered = Metered { stream, meter: Arc::clone(&meter), rest: None, is_spent: Arc::new(is_spent) };
+        let metered =
+            Metered { stream, meter: Arc::clone(&meter), rest: None, asks: false, is_spent: Arc::new(is_spent) };
         let handshake = Builder::new().max_buf_size(MAX_HEAD_BYTES).handshake(TokioIo::new(metered)).await;
         let (sender, connection) = handshake.map_err(|error| error.to_string())?;
         Ok((sender, Exchange { connection, meter, spent, stop, _place, _key_place }))

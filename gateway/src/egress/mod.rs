@@ -1,6 +1,7 @@
 //! [`Permit`](crate::admit::Permit) to a tunnel: may it lead there, resolve once, classify, dial that very address, relay, count.
 
 mod account;
+mod day;
 mod dial;
 mod exchange;
 mod explain;
@@ -30,8 +31,9 @@ pub use refusal::TunnelRefused;
 
 use crate::auth::{Caller, CallerKey};
 use crate::config::{EgressSettings, ForwardProxySettings, NextProxy};
-use crate::ledger::{Ledger, TunnelsOf};
+use crate::ledger::{Leasable, Ledger, TunnelsOf};
 use account::Accounts;
+use day::Left;
 use next_proxy::{NextProxies, Target, Through};
 use places::{KeyPlace, KeyPlaces};
 
@@ -100,14 +102,19 @@ pub struct Opened {
 }
 
 impl Dialer {
-    /// A dialer under these settings that never dials `listening`.
+    /// A dialer under these settings that never dials `listening`. With `leased`, a day's bytes are shared with other gateways.
     #[must_use]
-    pub fn new(settings: EgressSettings, proxy: &ForwardProxySettings, listening: Vec<SocketAddr>) -> Self {
+    pub fn new(
+        settings: EgressSettings,
+        proxy: &ForwardProxySettings,
+        leased: bool,
+        listening: Vec<SocketAddr>,
+    ) -> Self {
         let http_ports = proxy.plain_http.then(|| proxy.plain_http_ports.clone());
         let places = Arc::new(Semaphore::new(settings.max_tunnels.min(Semaphore::MAX_PERMITS)));
         let policy = Policy::new(settings.mode, settings.rules.clone());
         let next = NextProxies::new(proxy.upstream.clone());
-        let (key_places, accounts, stopping) = (KeyPlaces::default(), Accounts::default(), watch::Sender::new(()));
+        let (key_places, accounts, stopping) = (KeyPlaces::default(), Accounts::new(leased), watch::Sender::new(()));
         Self { settings, http_ports, policy, next, listening, places, key_places, accounts, stopping }
     }
 
@@ -175,6 +182,12 @@ impl Dialer {
         next_proxy::connect(next, &proxy, target).await.map_err(failed)
     }
 
+    /// The days whose bytes are shared with other gateways.
+    #[must_use]
+    pub fn leasable(&self) -> Arc<dyn Leasable> {
+        Arc::clone(&self.accounts.days) as Arc<dyn Leasable>
+    }
+
     /// Keeps [`Dialer::stop`] waiting until it is dropped.
     #[must_use]
     pub fn hold(&self) -> Hold {
@@ -199,20 +212,29 @@ impl Dialer {
             (TunnelsOf::Key(key.clone()), caller.key.alias().to_owned(), of_key),
             (TunnelsOf::Host(caller.host.to_string()), caller.host.to_string(), of_host),
         ];
-        let mut days = Vec::new();
+        let days = &self.accounts.days;
+        let mut payers = Vec::new();
         for (of, whose, most) in limits.into_iter().filter_map(|(of, whose, most)| Some((of, whose, most?))) {
             let now = Timestamp::now();
-            if !self.accounts.knows(&of) {
-                let used = ledger.tunnel_bytes(&of, account::midnight(now)).await;
+            if days.must_learn(&of) {
+                let used = ledger.tunnel_bytes(&of, day::midnight(now)).await;
                 let used = used.map_err(|error| TunnelRefused::Uncounted(error.to_string()))?;
-                self.accounts.learn(of.clone(), used);
+                days.learn(of.clone(), used);
             }
-            if self.accounts.is_spent(&of, most) {
-                return Err(TunnelRefused::BytesSpent { whose, most, until: account::next_day(now) });
+            let day = days.of(&of);
+            match days.left(&day, most).await {
+                Left::Some => payers.push((day, most)),
+                Left::Nothing => {
+                    return Err(TunnelRefused::BytesSpent { whose, most, until: day::next_day(now) });
+                }
+                Left::Unknown => {
+                    let cause =
+                        format!("no part of the bytes of {whose} was granted to this gateway; is the database away?");
+                    return Err(TunnelRefused::Uncounted(cause));
+                }
             }
-            days.push((of, most));
         }
-        Ok(self.accounts.open(&key, pace, &days))
+        Ok(self.accounts.open(&key, pace, payers))
     }
 
     /// What can be said before anybody is asked for the name.
