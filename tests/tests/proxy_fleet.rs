@@ -8,7 +8,7 @@ use fleetgate_tests::{Gateway, Postgres, eventually};
 use fleetgate_wire::row::Row;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 
 /// What may pass at once before anybody is asked: two pipes full for each tunnel.
 const AT_ONCE: u64 = 2 * 1024 * 1024;
@@ -108,6 +108,46 @@ async fn one_gateway_may_use_what_the_others_do_not() {
     let passed: u64 = ended(&one, 2).await.iter().filter_map(|row| row.bytes_up).sum();
     assert!((limit * 8 / 10..=limit + AT_ONCE).contains(&passed), "{passed} bytes of {limit}");
     drop(held);
+}
+
+#[tokio::test]
+async fn a_plain_answer_that_needs_many_slices_comes_whole() {
+    let body = vec![7; 20_000_000];
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("it is bound");
+    let server = Postgres::start().await;
+    let url = server.database("fleet").await;
+    let egress = json!({"dangerously_allow_networks": ["127.0.0.0/8"], "bytes_per_day_per_key": 40_000_000});
+    let proxy = json!({"plain_http": true, "plain_http_ports": [address.port()]});
+    let gw = Gateway::start(|c| {
+        c.set("fleetgate", "egress", egress).set("fleetgate", "forward_proxy", proxy).database(&url)
+    })
+    .await;
+    let key = gw.key(&json!({})).await;
+    let serve = async {
+        let (mut stream, _) = soon("the gateway", listener.accept()).await.expect("it comes");
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(soon("the request", stream.read_u8()).await.expect("it comes"));
+        }
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 20000000\r\n\r\n").await.expect("it reads");
+        soon("all is taken", stream.write_all(&body)).await.expect("it reads");
+        drop(stream.read_to_end(&mut Vec::new()).await);
+    };
+    let ask = async {
+        let mut client = TcpStream::connect(gw.address()).await.expect("the gateway listens");
+        let key = format!("Proxy-Authorization: Bearer {key}");
+        let request = format!("GET http://{address}/ HTTP/1.1\r\nHost: x\r\n{key}\r\nConnection: close\r\n\r\n");
+        client.write_all(request.as_bytes()).await.expect("the gateway reads");
+        let mut answer = Vec::new();
+        soon("the answer", client.read_to_end(&mut answer)).await.expect("it comes");
+        answer
+    };
+    let (answer, ()) = tokio::join!(ask, serve);
+    assert!(answer.starts_with(b"HTTP/1.1 200 ") && answer.ends_with(&body), "{} bytes", answer.len());
+    let row = ended(&gw, 1).await.remove(0);
+    assert_eq!(row.status, "success", "{row:#?}");
+    assert!(row.bytes_down > Some(20_000_000), "{row:#?}");
 }
 
 #[tokio::test]

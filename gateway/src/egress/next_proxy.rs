@@ -154,16 +154,16 @@ async fn by_socks5(
 ) -> io::Result<TcpStream> {
     const NONE: u8 = 0;
     const PASSWORD: u8 = 2;
-    let method = if credentials.is_some() { PASSWORD } else { NONE };
-    stream.write_all(&[5, 1, method]).await?;
+    let greeting: &[u8] = if credentials.is_some() { &[5, 2, NONE, PASSWORD] } else { &[5, 1, NONE] };
+    stream.write_all(greeting).await?;
     let [version, chosen] = read(&mut stream).await?;
-    if version != 5 {
-        return Err(io::Error::other("it does not speak SOCKS5"));
-    }
-    if chosen != method {
-        let wants = if credentials.is_some() { "takes no user and password" } else { "wants a user and password" };
-        return Err(io::Error::other(format!("it {wants}")));
-    }
+    let credentials = match (version, chosen, credentials) {
+        (5, NONE, _) => None,
+        (5, PASSWORD, Some(credentials)) => Some(credentials),
+        (5, _, None) => return Err(io::Error::other("it wants a user and password; its address holds them")),
+        (5, ..) => return Err(io::Error::other("it takes no user and password")),
+        _ => return Err(io::Error::other("it does not speak SOCKS5")),
+    };
     if let Some(NextProxyCredentials { user, password }) = credentials {
         let mut message = vec![1];
         for text in [user.as_str(), password.expose_secret()] {

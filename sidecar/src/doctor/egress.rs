@@ -14,7 +14,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
 
 use super::report::{Finding, Level, Report};
-use super::{Subject, find_gateways, here, identify};
+use super::{Subject, find_gateways, here, identify, name};
 use crate::forward::GatewayUrl;
 
 /// Through the proxy.
@@ -100,6 +100,12 @@ async fn find_proxy(subject: &Subject) -> Result<Proxy, Vec<Finding>> {
     let gateway = find_gateways(subject, &here).map(|all| all.into_iter().next());
     match (gateway, us.bearer) {
         (Ok(Some(url)), Some(bearer)) => {
+            let resolved = name::resolve(&url).await.map_err(|finding| vec![finding])?;
+            if let Some(suspicion) = resolved.suspicion {
+                // Nobody vouches for who answers there, and nothing encrypts what is sent.
+                let what = format!("{suspicion}; no key is sent to an address outside of the mesh");
+                return Err(vec![here.finding, name::wrong_address(url.authority(), &suspicion, &what)]);
+            }
             let words = format!("the gateway at {} (no sidecar answers)", url.authority());
             Ok(Proxy { words, url, bearer: Some(bearer) })
         }
