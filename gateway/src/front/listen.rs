@@ -131,24 +131,29 @@ struct Patience {
     linger: Duration,
 }
 
+/// Takes a connection over that speaks SOCKS5.
+pub type Socks = Arc<dyn Fn(TcpStream, SocketAddr) + Send + Sync>;
+
 /// Serves until `stop` resolves, then lets the requests under way finish for up to 30 seconds and cuts the others. When it
-/// returns, no request is left. There is a `handle` for each worker.
+/// returns, no request is left. There is a `handle` for each worker. Connections that speak SOCKS5 go to `socks`, if there is one.
 pub async fn serve<H, F>(
     listeners: Vec<Listener>,
     workers: Arc<Workers>,
     handles: Arc<[H]>,
+    socks: Option<Socks>,
     stop: impl Future<Output = ()>,
 ) where
     H: Fn(Request<Incoming>, SocketAddr) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Answer> + Send + 'static,
 {
-    serve_and_drain(listeners, workers, handles, stop, PATIENCE).await;
+    serve_and_drain(listeners, workers, handles, socks, stop, PATIENCE).await;
 }
 
 async fn serve_and_drain<H, F>(
     listeners: Vec<Listener>,
     workers: Arc<Workers>,
     handles: Arc<[H]>,
+    socks: Option<Socks>,
     stop: impl Future<Output = ()>,
     patience: Patience,
 ) where
@@ -160,8 +165,8 @@ async fn serve_and_drain<H, F>(
     let accepting: Vec<_> = listeners
         .into_iter()
         .map(|listener| {
-            let (workers, handles) = (Arc::clone(&workers), Arc::clone(&handles));
-            tokio::spawn(accept(listener, workers, handles, watch.clone(), patience.linger))
+            let (workers, handles, socks) = (Arc::clone(&workers), Arc::clone(&handles), socks.clone());
+            tokio::spawn(accept(listener, workers, handles, socks, watch.clone(), patience.linger))
         })
         .collect();
     drop(watch);
@@ -186,6 +191,7 @@ async fn accept<H, F>(
     listener: Listener,
     workers: Arc<Workers>,
     handles: Arc<[H]>,
+    socks: Option<Socks>,
     stopping: watch::Receiver<Stage>,
     linger: Duration,
 ) where
@@ -197,12 +203,16 @@ async fn accept<H, F>(
         let accepted = listener.inner.accept().await.and_then(|(stream, peer)| Ok((stream.into_std()?, peer)));
         match accepted {
             Ok((stream, peer)) => {
-                let (handles, stopping) = (Arc::clone(&handles), stopping.clone());
+                let (handles, socks, stopping) = (Arc::clone(&handles), socks.clone(), stopping.clone());
                 workers.place(move |worker, place| {
                     let Some(handle) = handles.get(worker).cloned() else { return };
                     drop(tokio::spawn(async move {
                         match TcpStream::from_std(stream) {
-                            Ok(stream) => serve_connection(stream, peer, handle, stopping, linger).await,
+                            Ok(stream) => {
+                                if let Some(stream) = unless_socks(stream, peer, socks, &stopping).await {
+                                    serve_connection(stream, peer, handle, stopping, linger).await;
+                                }
+                            }
                             Err(error) => tracing::warn!(%error, "cannot serve a connection"),
                         }
                         drop(place);
@@ -214,6 +224,29 @@ async fn accept<H, F>(
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
+    }
+}
+
+/// Hands a connection over that begins as SOCKS5 does, and gives others back. One that says nothing is closed after a while.
+async fn unless_socks(
+    stream: TcpStream,
+    peer: SocketAddr,
+    socks: Option<Socks>,
+    stopping: &watch::Receiver<Stage>,
+) -> Option<TcpStream> {
+    let Some(socks) = socks else { return Some(stream) };
+    let (mut first, mut stopping) = ([0], stopping.clone());
+    let peeked = tokio::select! {
+        peeked = tokio::time::timeout(HEAD_TIMEOUT, stream.peek(&mut first)) => peeked,
+        () = reached(&mut stopping, Stage::Draining) => return None,
+    };
+    match peeked {
+        Ok(Ok(1)) if first == [super::socks::VERSION] => {
+            socks(stream, peer);
+            None
+        }
+        Ok(Ok(1)) => Some(stream),
+        _ => None,
     }
 }
 
@@ -320,7 +353,7 @@ mod tests {
         let patience = Patience { drain: Duration::from_millis(50), linger: Duration::ZERO };
         let workers = Arc::new(Workers::start(1).unwrap());
         let handles = Arc::from([handle]);
-        let serving = tokio::spawn(serve_and_drain(vec![listener], workers, handles, stopping, patience));
+        let serving = tokio::spawn(serve_and_drain(vec![listener], workers, handles, None, stopping, patience));
         client.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
         arrived.notified().await;
         stop.notify_one();
@@ -344,7 +377,7 @@ mod tests {
         let patience = Patience { drain: an_hour, linger: an_hour };
         let workers = Arc::new(Workers::start(1).unwrap());
         let handles = Arc::from([handle]);
-        let serving = tokio::spawn(serve_and_drain(vec![listener], workers, handles, stopping, patience));
+        let serving = tokio::spawn(serve_and_drain(vec![listener], workers, handles, None, stopping, patience));
         let mut answer = Vec::new();
         client.write_all(b"GET /1 HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
         while !answer.ends_with(b"hi") {

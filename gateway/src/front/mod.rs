@@ -16,7 +16,7 @@ use jiff::Timestamp;
 
 pub use body::{BodyError, discard, read};
 pub use interface::{MeshPlace, NoMesh, find_mesh};
-pub use listen::{Answer, AnswerBody, ListenError, Listener, serve};
+pub use listen::{Answer, AnswerBody, ListenError, Listener, Socks, serve};
 pub use mesh::{MeshListenError, MeshListeners, MeshStatus};
 pub use socks::{SocksClient, SocksError, SocksReply, accept_socks, read_methods, read_password, read_request};
 pub use workers::Workers;
@@ -37,8 +37,8 @@ pub enum Arrival {
     Call(Intake),
     /// `CONNECT host:port`.
     Tunnel(TunnelIntake),
-    /// `GET http://elsewhere/…`: what a program sends to a plain HTTP proxy.
-    AbsoluteForm(SocketAddr),
+    /// `GET http://elsewhere/…`: what a program sends to a proxy for plain HTTP.
+    AbsoluteForm(PlainIntake),
     /// Everything else: management, health, lists of models.
     Other(Request<Incoming>),
 }
@@ -71,6 +71,17 @@ pub struct TunnelIntake {
     pub started_at: Timestamp,
 }
 
+/// A request for a plain `http://` address of another machine.
+#[derive(Debug)]
+pub struct PlainIntake {
+    /// The whole request, its body unread.
+    pub request: Request<Incoming>,
+    /// The other end of the connection.
+    pub peer: SocketAddr,
+    /// When it arrived.
+    pub started_at: Timestamp,
+}
+
 impl Arrival {
     /// Sorts a request by its form (RFC 9112 §3.2) and path.
     #[must_use]
@@ -81,7 +92,7 @@ impl Arrival {
             return Self::Tunnel(TunnelIntake { request, authority, peer, started_at });
         }
         if request.uri().scheme().is_some() {
-            return Self::AbsoluteForm(peer);
+            return Self::AbsoluteForm(PlainIntake { request, peer, started_at });
         }
         match Endpoint::of_path(request.uri().path()) {
             Some(endpoint) => {

@@ -30,6 +30,10 @@ pub trait Leasable: std::fmt::Debug + Send + Sync {
     fn take_back(&self, rule: Option<&str>, from_waiting: bool) -> Vec<Return>;
     /// Takes back what will not be used here.
     fn unused(&self) -> Vec<Return>;
+    /// Takes back what is neither spent nor reserved of lasting slices, at the end of this gateway; all others return by themselves.
+    fn leave(&self) -> Vec<Return> {
+        Vec::new()
+    }
     /// Resolves when [`Leasable::wanted`] has something new, at once if it had since this was last awaited.
     fn shortage(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
 }
@@ -59,6 +63,8 @@ pub struct Wish {
     pub owed: i64,
     /// Calls whose cost nobody knows count as what was reserved for them.
     pub counts_held: bool,
+    /// Of what is not money: a slice counts as used until its window is over, also after its gateway's end.
+    pub lasting: bool,
 }
 
 /// The answer to a [`Wish`].
@@ -104,8 +110,8 @@ pub(in crate::ledger) enum LeaseError {
 const ASK: &str = "
 WITH wish AS (
     SELECT * FROM unnest($2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[],
-        $10::bigint[], $11::bigint[], $12::boolean[])
-        AS wish (rule, scope, window_start, window_end, since, reach, cap, least, want, owed, counts_held)
+        $10::bigint[], $11::bigint[], $12::boolean[], $13::boolean[])
+        AS wish (rule, scope, window_start, window_end, since, reach, cap, least, want, owed, counts_held, lasting)
 ), live AS (
     SELECT greatest(count(*), 1) AS gateways FROM gateway
     WHERE process IS NOT NULL AND last_seen > now() - interval '15 seconds'
@@ -137,8 +143,8 @@ const GRANT: &str = "
         greatest(state.least, least(want, free / (2 * (SELECT gateways FROM live)))))))::bigint AS amount
     FROM state
 ), granted AS (
-    INSERT INTO lease (rule, window_start, window_end, gateway, scope, counts_held, granted, amount)
-    SELECT rule, window_start, window_end, $1, scope, counts_held, amount, amount FROM slice WHERE amount > 0
+    INSERT INTO lease (rule, window_start, window_end, gateway, scope, counts_held, lasting, granted, amount)
+    SELECT rule, window_start, window_end, $1, scope, counts_held, lasting, amount, amount FROM slice WHERE amount > 0
     ON CONFLICT (rule, window_start, gateway) DO UPDATE SET granted = lease.granted + excluded.granted,
         amount = lease.amount + excluded.amount, window_end = excluded.window_end
 )
@@ -180,7 +186,7 @@ impl Postgres {
     }
 }
 
-async fn take(gateway: &str, returns: &[Return], connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+pub(super) async fn take(gateway: &str, returns: &[Return], connection: &mut PgConnection) -> Result<(), sqlx::Error> {
     if returns.is_empty() {
         return Ok(());
     }
@@ -228,7 +234,8 @@ fn question(gateway: &str, wishes: &[Wish]) -> Result<QueryBuilder<sqlx::Postgre
         arguments.add(column(wishes, |wish| wish.least.max(0)))?;
         arguments.add(column(wishes, |wish| wish.want.max(0)))?;
         arguments.add(column(wishes, |wish| wish.owed.max(0)))?;
-        arguments.add(column(wishes, |wish| wish.counts_held))
+        arguments.add(column(wishes, |wish| wish.counts_held))?;
+        arguments.add(column(wishes, |wish| wish.lasting))
     })();
     bound.map_err(sqlx::Error::Encode)?;
     let mut sql = QueryBuilder::with_arguments(ASK, arguments);

@@ -6,7 +6,7 @@ use sqlx::types::Json;
 use uuid::Uuid;
 
 use super::keys::tell;
-use super::lease::{LeaseError, Share};
+use super::lease::{LeaseError, Return, Share, take};
 use super::listen::Change;
 use super::{GatewayId, Postgres};
 
@@ -53,10 +53,11 @@ impl Postgres {
             .bind(&process)
             .fetch_one(&mut *all)
             .await?;
-        let rules: Vec<String> = sqlx::query_scalar("DELETE FROM lease WHERE gateway = $1 RETURNING rule")
-            .bind(self.gateway.as_str())
-            .fetch_all(&mut *all)
-            .await?;
+        let rules: Vec<String> =
+            sqlx::query_scalar("DELETE FROM lease WHERE gateway = $1 AND NOT lasting RETURNING rule")
+                .bind(self.gateway.as_str())
+                .fetch_all(&mut *all)
+                .await?;
         for rule in rules {
             tell(&Change::Funds { rule }, &mut all).await?;
         }
@@ -84,8 +85,7 @@ impl Postgres {
             sqlx::query_as(sql).bind(self.gateway.as_str()).bind(after.as_secs_f64()).fetch_all(&mut *all).await?;
         let mut written_off = Vec::new();
         for (id, name) in gone {
-            let sql =
-                "DELETE FROM lease WHERE gateway = $1 RETURNING rule, CASE WHEN scope IS NULL THEN 0 ELSE amount END";
+            let sql = "DELETE FROM lease WHERE gateway = $1 AND NOT lasting RETURNING rule, CASE WHEN scope IS NULL THEN 0 ELSE amount END";
             let leases: Vec<(String, i64)> = sqlx::query_as(sql).bind(id).fetch_all(&mut *all).await?;
             let amount = leases.iter().map(|(_, amount)| amount).sum();
             for (rule, _) in leases {
@@ -100,16 +100,18 @@ impl Postgres {
         Ok(written_off)
     }
 
-    /// Returns everything and leaves. What this gateway spent must have been applied.
-    pub(in crate::ledger) async fn leave(&self, member: &Member) -> Result<(), sqlx::Error> {
+    /// Returns everything and leaves, of lasting leases what `returns` says. What this gateway spent must have been applied.
+    pub(in crate::ledger) async fn leave(&self, member: &Member, returns: &[Return]) -> Result<(), sqlx::Error> {
         let mut all = self.pool().await?.begin().await?;
         let sql = "UPDATE gateway SET process = NULL WHERE id = $1 AND process = $2";
         let left = sqlx::query(sql).bind(member.gateway.as_str()).bind(&member.process).execute(&mut *all).await?;
         if left.rows_affected() == 1 {
-            let rules: Vec<String> = sqlx::query_scalar("DELETE FROM lease WHERE gateway = $1 RETURNING rule")
-                .bind(member.gateway.as_str())
-                .fetch_all(&mut *all)
-                .await?;
+            take(self.gateway.as_str(), returns, &mut all).await?;
+            let rules: Vec<String> =
+                sqlx::query_scalar("DELETE FROM lease WHERE gateway = $1 AND NOT lasting RETURNING rule")
+                    .bind(member.gateway.as_str())
+                    .fetch_all(&mut *all)
+                    .await?;
             for rule in rules {
                 tell(&Change::Funds { rule }, &mut all).await?;
             }

@@ -95,6 +95,7 @@ impl State {
             want: pending.amount,
             owed: pending.owed,
             counts_held: false,
+            lasting: false,
         })
     }
 }

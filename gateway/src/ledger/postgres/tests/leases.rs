@@ -37,6 +37,7 @@ fn wish(least: i64, want: i64) -> Wish {
         want,
         owed: 0,
         counts_held: true,
+        lasting: false,
     }
 }
 
@@ -171,6 +172,7 @@ async fn a_rates_neighbouring_windows_count_and_what_is_owed_is_booked() {
             least,
             want: least,
             owed,
+            lasting: false,
         }
     };
     let mut granted = async |start, least, owed| {
@@ -198,8 +200,38 @@ async fn a_restart_and_a_stop_return_everything_and_a_second_process_takes_over(
     assert!(matches!(postgres.heartbeat(&first).await, Err(LeaseError::Replaced)));
     let mut second = second;
     postgres.exchange(&mut second, &[wish(1000, 1000)], &[]).await.unwrap();
-    postgres.leave(&second).await.unwrap();
+    postgres.leave(&second, &[]).await.unwrap();
     assert_eq!(number(&server, "SELECT count(*) FROM lease").await, 0);
+}
+
+#[tokio::test]
+async fn a_lasting_slice_counts_until_its_window_is_over_but_for_what_is_given_back() {
+    let server = Server::start().await;
+    let url = server.database("ledger").await;
+    let (postgres, mut one) = member(&url).await;
+    let (second, mut two) = member(&url).await;
+    let bytes = |least| Wish { rule: "bytes".into(), scope: None, lasting: true, cap: 100, ..wish(least, least) };
+    let back = |amount| Return { rule: "bytes".into(), ..back(amount) };
+    let granted = async |postgres: &Postgres, member: &mut _, least| {
+        postgres
+            .exchange(member, &[bytes(least), wish(7, 7)], &[])
+            .await
+            .unwrap()
+            .into_iter()
+            .find(|s| s.rule == "bytes")
+    };
+    assert_eq!(granted(&postgres, &mut one, 60).await.unwrap().amount, 60);
+    // A new process of the same gateway, one that nobody hears of any more, and an orderly end.
+    let mut one = postgres.join(&HERE).await.unwrap();
+    assert_eq!(granted(&postgres, &mut one, 10).await.unwrap().amount, 10);
+    let silent = "UPDATE gateway SET last_seen = now() - interval '1 hour'";
+    server.sql("ledger", silent).await;
+    assert_eq!(second.write_off(Duration::ZERO).await.unwrap().len(), 1);
+    assert_eq!(number(&server, "SELECT sum(amount)::bigint FROM lease WHERE rule = 'bytes'").await, 70);
+    assert_eq!(number(&server, "SELECT count(*) FROM lease WHERE rule <> 'bytes'").await, 0);
+    assert_eq!(granted(&second, &mut two, 50).await.unwrap().amount, 30, "what is left of 100");
+    second.leave(&two, &[back(20)]).await.unwrap();
+    assert_eq!(number(&server, "SELECT sum(amount)::bigint FROM lease WHERE rule = 'bytes'").await, 80);
 }
 
 #[tokio::test]
