@@ -10,7 +10,9 @@ mod places;
 mod policy;
 mod refusal;
 mod resolve;
+mod stream;
 
+use std::io::Cursor;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,11 +20,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use fleetgate_wire::address::{AddressClass, PublicAddr};
 use fleetgate_wire::authority::{Authority, AuthorityError, Host};
-use fleetgate_wire::tunnel::{Account, End, TunnelLimits, TunnelReport, relay_tcp};
-use hyper::upgrade::OnUpgrade;
+use fleetgate_wire::tunnel::{Account, End, TunnelEnd, TunnelLimits, TunnelReport, relay_tcp, relay_until};
+use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use jiff::Timestamp;
 use socket2::{SockRef, TcpKeepalive};
+use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
@@ -36,6 +39,7 @@ use account::Accounts;
 use day::Left;
 use next_proxy::{NextProxies, Target, Through};
 use places::{KeyPlace, KeyPlaces};
+use stream::Stream;
 
 /// A key's own limit of tunnels at once, among its fields.
 pub const MAX_TUNNELS: &str = "max_tunnels";
@@ -321,9 +325,11 @@ impl Opened {
     /// Relays between the client, once hyper hands its connection over, and the destination.
     pub async fn relay_upgraded(self, client: OnUpgrade) -> Option<TunnelReport> {
         let upgraded = client.await.ok()?;
-        let parts = upgraded.downcast::<TokioIo<TcpStream>>().ok()?;
-        // In a box of its own: while the client is waited for, the tunnel needs no room.
-        Some(Box::pin(self.relay(parts.io.into_inner(), parts.read_buf)).await)
+        // In boxes of their own: while the client is waited for, the tunnel needs no room.
+        match upgraded.downcast::<TokioIo<TcpStream>>() {
+            Ok(parts) => Some(Box::pin(self.relay(parts.io.into_inner(), parts.read_buf)).await),
+            Err(stream) => Some(Box::pin(self.relay_stream(stream)).await),
+        }
     }
 
     /// Relays between a client, whose early bytes go first, and the destination.
@@ -334,6 +340,22 @@ impl Opened {
         let client = End { stream: client, early };
         let destination = End { stream, early: said };
         let report = relay_tcp(client, destination, limits, stop).await;
+        drop((place, key_place));
+        report
+    }
+
+    /// Relays between a stream of HTTP/2, which is no socket, and the destination.
+    async fn relay_stream(self, client: Upgraded) -> TunnelReport {
+        let Self { mut stream, early: said, limits, mut stop, _place: place, _key_place: key_place, .. } = self;
+        let stop = async move { drop(stop.changed().await) };
+        let report = {
+            let (reads, writes) = stream.split();
+            let destination = tokio::io::join(Cursor::new(said).chain(reads), writes);
+            relay_until(Stream::new(client), Bytes::new(), destination, limits, stop).await
+        };
+        if let TunnelEnd::Broken(_) = report.end {
+            let _it_may_be_gone = stream.set_zero_linger();
+        }
         drop((place, key_place));
         report
     }

@@ -1,25 +1,20 @@
 //! Listening sockets, connections and their orderly end.
 
-use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use fleetgate_wire::port_owner::PortOwner;
-use http::header::CONNECTION;
-use http::{HeaderValue, Method, Request, Response};
+use http::{Request, Response};
 use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
+use super::connection::{Socks, Stage, serve_connection};
 use super::workers::Workers;
 
 /// The body of an answer. An error in it cuts the connection, so that a client sees a cut as a cut.
@@ -27,10 +22,6 @@ pub type AnswerBody = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sy
 /// An answer.
 pub type Answer = Response<AnswerBody>;
 
-/// Codex sends 1.7 KB of headers, browsers with cookies more; 64 KB is beyond any client seen.
-const MAX_HEAD_BYTES: usize = 64 * 1024;
-/// hyper counts the idle time between two requests into it as well, so it must be longer than any client pool's own limit.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(120);
 const PATIENCE: Patience = Patience { drain: Duration::from_secs(30), linger: Duration::from_millis(500) };
 /// After `accept` failed for want of descriptors there is nothing to do but wait for some to be closed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -111,16 +102,6 @@ impl Listener {
     }
 }
 
-/// How far the end has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Stage {
-    Serving,
-    /// Requests under way may finish.
-    Draining,
-    /// What is left is dropped, and so writes its row.
-    Cutting,
-}
-
 /// What is waited for at the end.
 #[derive(Debug, Clone, Copy)]
 struct Patience {
@@ -130,9 +111,6 @@ struct Patience {
     /// know whether it was begun; whoever calls within this time is answered and told to close.
     linger: Duration,
 }
-
-/// Takes a connection over that speaks SOCKS5.
-pub type Socks = Arc<dyn Fn(TcpStream, SocketAddr) + Send + Sync>;
 
 /// Serves until `stop` resolves, then lets the requests under way finish for up to 30 seconds and cuts the others. When it
 /// returns, no request is left. There is a `handle` for each worker. Connections that speak SOCKS5 go to `socks`, if there is one.
@@ -208,11 +186,7 @@ async fn accept<H, F>(
                     let Some(handle) = handles.get(worker).cloned() else { return };
                     drop(tokio::spawn(async move {
                         match TcpStream::from_std(stream) {
-                            Ok(stream) => {
-                                if let Some(stream) = unless_socks(stream, peer, socks, &stopping).await {
-                                    serve_connection(stream, peer, handle, stopping, linger).await;
-                                }
-                            }
+                            Ok(stream) => serve_connection(stream, peer, handle, socks, stopping, linger).await,
                             Err(error) => tracing::warn!(%error, "cannot serve a connection"),
                         }
                         drop(place);
@@ -225,93 +199,6 @@ async fn accept<H, F>(
             }
         }
     }
-}
-
-/// Hands a connection over that begins as SOCKS5 does, and gives others back. One that says nothing is closed after a while.
-async fn unless_socks(
-    stream: TcpStream,
-    peer: SocketAddr,
-    socks: Option<Socks>,
-    stopping: &watch::Receiver<Stage>,
-) -> Option<TcpStream> {
-    let Some(socks) = socks else { return Some(stream) };
-    let (mut first, mut stopping) = ([0], stopping.clone());
-    let peeked = tokio::select! {
-        peeked = tokio::time::timeout(HEAD_TIMEOUT, stream.peek(&mut first)) => peeked,
-        () = reached(&mut stopping, Stage::Draining) => return None,
-    };
-    match peeked {
-        Ok(Ok(1)) if first == [super::socks::VERSION] => {
-            socks(stream, peer);
-            None
-        }
-        Ok(Ok(1)) => Some(stream),
-        _ => None,
-    }
-}
-
-async fn serve_connection<H, F>(
-    stream: TcpStream,
-    peer: SocketAddr,
-    handle: H,
-    mut stopping: watch::Receiver<Stage>,
-    linger: Duration,
-) where
-    H: Fn(Request<Incoming>, SocketAddr) -> F + Clone + Send + Sync + 'static,
-    F: Future<Output = Answer> + Send + 'static,
-{
-    // Without it a small chunk of a stream waits for the acknowledgement of the one before.
-    let _harmless = stream.set_nodelay(true);
-    let draining = stopping.clone();
-    let service = service_fn(move |request| {
-        // A tunnel has its connection to itself.
-        let is_tunnel = request.method() == Method::CONNECT;
-        let (answering, draining) = (handle(request, peer), draining.clone());
-        async move {
-            let mut answer = answering.await;
-            if *draining.borrow() >= Stage::Draining && !is_tunnel {
-                answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-            }
-            Ok::<_, Infallible>(answer)
-        }
-    });
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
-        .max_buf_size(MAX_HEAD_BYTES)
-        .serve_connection(TokioIo::new(stream), service)
-        .with_upgrades();
-    let mut connection = pin!(connection);
-    let result = tokio::select! {
-        result = connection.as_mut() => result,
-        () = reached(&mut stopping, Stage::Draining) => {
-            tokio::select! {
-                // What has come by now is served, however late this task is.
-                biased;
-                result = connection.as_mut() => result,
-                () = lingered(&mut stopping, linger) => {
-                    connection.as_mut().graceful_shutdown();
-                    tokio::select! {
-                        result = connection.as_mut() => result,
-                        () = reached(&mut stopping, Stage::Cutting) => return,
-                    }
-                }
-            }
-        }
-    };
-    if let Err(error) = result {
-        tracing::debug!(%peer, %error, "connection ended");
-    }
-}
-
-async fn lingered(stopping: &mut watch::Receiver<Stage>, linger: Duration) {
-    // A drain that is shorter than this ends it.
-    let _either = tokio::time::timeout(linger, reached(stopping, Stage::Cutting)).await;
-}
-
-async fn reached(stopping: &mut watch::Receiver<Stage>, stage: Stage) {
-    // The sender outlives every connection; were it gone, there would be nothing left to serve.
-    drop(stopping.wait_for(|now| *now >= stage).await);
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Bytes to [`Intake`]: what arrived, from whom, and which dialect its path speaks. Nothing is known of the caller yet.
 
 mod body;
+mod connection;
 mod interface;
 mod listen;
 mod mesh;
@@ -15,8 +16,9 @@ use hyper::body::Incoming;
 use jiff::Timestamp;
 
 pub use body::{BodyError, discard, read};
+pub use connection::Socks;
 pub use interface::{MeshPlace, NoMesh, find_mesh};
-pub use listen::{Answer, AnswerBody, ListenError, Listener, Socks, serve};
+pub use listen::{Answer, AnswerBody, ListenError, Listener, serve};
 pub use mesh::{MeshListenError, MeshListeners, MeshStatus};
 pub use socks::{SocksClient, SocksError, SocksReply, accept_socks, read_methods, read_password, read_request};
 pub use workers::Workers;
