@@ -42,7 +42,7 @@ pub enum Refusal {
     #[error(transparent)]
     Denied(#[from] Denied),
     /// The same on a tunnel, which has a status of its own.
-    #[error("{0}")]
+    #[error("{}", at_a_proxy(.0))]
     ProxyDenied(Denied),
     /// Known, but not allowed.
     #[error(transparent)]
@@ -161,6 +161,16 @@ pub enum Refusal {
     /// A management request about something that is not there.
     #[error("{0}")]
     NotFound(String),
+}
+
+/// A denial to a program that takes the gateway for a proxy: its `Authorization` is the destination's.
+fn at_a_proxy(denied: &Denied) -> String {
+    match denied {
+        Denied::NoKey => "this proxy asks for a virtual key: write its address as http://any:sk-…@HOST:PORT, or send \
+                          'Proxy-Authorization: Bearer sk-…'"
+            .to_owned(),
+        _ => denied.to_string(),
+    }
 }
 
 impl Refusal {

@@ -160,6 +160,7 @@ async fn whoever_shows_no_key_is_asked_for_one_and_the_destinations_own_is_none(
         let answer = send(proxy, &format!("GET http://{}/", server.address), &headers, "").await;
         assert!(answer.starts_with("HTTP/1.1 407 "), "{answer}");
         assert!(answer.to_lowercase().contains("proxy-authenticate: basic"), "{answer}");
+        assert!(answer.contains("Proxy-Authorization: Bearer"), "{answer}");
     }
     assert!(gw.rows().await.is_empty());
 }
@@ -375,4 +376,65 @@ async fn limits_of_tunnels_and_bytes_are_those_of_tunnels() {
     assert_eq!(row.status, "byte_limit", "{row:#?}");
     let answer = exchange(gw.proxy(), &request, false).await;
     assert!(answer.starts_with("HTTP/1.1 429 ") && answer.contains("x-fleetgate-reason: byte_limit"), "{answer}");
+}
+
+#[tokio::test]
+async fn an_upload_is_asked_for_and_passes_whole() {
+    const SIZE: usize = 3_000_000;
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("it is bound");
+    let gw = gateway(address.port(), json!({})).await;
+    let upload = async {
+        let mut client = TcpStream::connect(gw.proxy()).await.expect("the gateway listens");
+        let key = bearer(MASTER_KEY);
+        let head = format!("PUT http://{address}/up HTTP/1.1\r\nHost: x\r\n{key}Content-Length: {SIZE}\r\n");
+        let head = format!("{head}Expect: 100-continue\r\nConnection: close\r\n\r\n");
+        client.write_all(head.as_bytes()).await.expect("the gateway reads");
+        read_until(&mut client, "HTTP/1.1 100 Continue\r\n\r\n").await;
+        client.write_all(&vec![b'x'; SIZE]).await.expect("the gateway reads");
+        read_until(&mut client, "hello").await
+    };
+    let serve = async {
+        let (mut stream, _) = soon("the gateway", listener.accept()).await.expect("it comes");
+        let mut bytes = Vec::new();
+        while bytes.len() < SIZE {
+            let count = soon("bytes", stream.read_buf(&mut bytes)).await.expect("they come");
+            assert!(count > 0, "it ended after {} bytes", bytes.len());
+        }
+        let head = bytes.windows(4).position(|window| window == b"\r\n\r\n").expect("a head") + 4;
+        let mut rest = vec![0; SIZE - (bytes.len() - head)];
+        soon("the rest", stream.read_exact(&mut rest)).await.expect("it comes");
+        stream.write_all(OK.as_bytes()).await.expect("it reads");
+        (String::from_utf8_lossy(&bytes[..head]).into_owned(), bytes.len() + rest.len())
+    };
+    let (answer, (head, size)) = tokio::join!(upload, serve);
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    assert!(head.contains("content-length: 3000000") && !head.contains("expect"), "{head}");
+    let row = rows(&gw, 1).await.remove(0);
+    assert_eq!((row.status.as_str(), row.bytes_up), ("success", Some(size as u64)), "{row:#?}");
+}
+
+#[tokio::test]
+async fn a_gateway_that_stops_finishes_the_request_under_way_and_its_row_is_there() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("it is bound");
+    let mut gw = gateway(address.port(), json!({"drain_timeout": 0.1})).await;
+    let mut client = TcpStream::connect(gw.address()).await.expect("the gateway listens");
+    let request = format!("GET http://{address}/ HTTP/1.1\r\nHost: x\r\n{}\r\n", bearer(MASTER_KEY));
+    client.write_all(request.as_bytes()).await.expect("the gateway reads");
+    let (mut server, _) = soon("the gateway", listener.accept()).await.expect("it comes");
+    read_until(&mut server, "\r\n\r\n").await;
+    server.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nfirst").await.expect("the gateway reads");
+    read_until(&mut client, "first").await;
+    let gateway_address = gw.address();
+    let finish = async {
+        // It is stopping once it takes nobody any more.
+        eventually("the gateway stops", async || TcpStream::connect(gateway_address).await.err()).await;
+        server.write_all(b"last").await.expect("the gateway reads");
+        read_until(&mut client, "last").await
+    };
+    let ((), _last) = tokio::join!(gw.terminate(), finish);
+    gw.start_again().await;
+    let row = rows(&gw, 1).await.remove(0);
+    assert_eq!(row.status, "success", "{row:#?}");
 }

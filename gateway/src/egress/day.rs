@@ -26,8 +26,8 @@ const HOLD: Duration = Duration::from_millis(50);
 /// How long a tunnel waits for a slice, and a new one before it is refused. Longer than this the database is away.
 const TUNNEL_PATIENCE: Duration = Duration::from_secs(10);
 const OPENING_PATIENCE: Duration = Duration::from_secs(3);
-/// How often a limit that is used up is asked for before tunnels end: other gateways may give something back.
-const TRIES: u32 = 3;
+/// How long a limit that is used up is asked for before tunnels end: other gateways may give something back.
+const SHORTAGE: Duration = Duration::from_millis(750);
 /// How long it is not asked for after that.
 const DRY: Duration = Duration::from_secs(5);
 
@@ -54,7 +54,10 @@ struct State {
     most: u64,
     /// To this process.
     granted: u64,
-    tries: u32,
+    /// When it last asked for more.
+    asked_at: Option<Instant>,
+    /// Since when it got nothing.
+    short_since: Option<Instant>,
     dry_until: Option<Instant>,
     held_since: Option<Instant>,
 }
@@ -128,6 +131,15 @@ impl State {
         self.unused() < self.slice() / 2 && self.used < self.most && !self.is_dry()
     }
 
+    /// Whether to ask for more now, once for all tunnels.
+    fn asks(&mut self) -> bool {
+        let asks = self.is_short() && self.asked_at.is_none_or(|at| at.elapsed() >= HOLD);
+        if asks {
+            self.asked_at = Some(Instant::now());
+        }
+        asks
+    }
+
     fn give_back(&mut self) -> u64 {
         let unused = self.unused();
         self.granted -= unused;
@@ -195,16 +207,15 @@ impl Days {
         if !self.leased {
             return Charge::Go;
         }
-        let (is_short, has_some, is_dry) = (state.is_short(), state.unused() > 0, state.is_dry());
-        if is_short {
+        if state.asks() {
             self.shortage.notify_one();
         }
-        if has_some {
+        if state.unused() > 0 {
             state.held_since = None;
             return Charge::Go;
         }
         let held_since = *state.held_since.get_or_insert_with(Instant::now);
-        if is_dry || held_since.elapsed() > TUNNEL_PATIENCE {
+        if state.is_dry() || held_since.elapsed() > TUNNEL_PATIENCE {
             return Charge::Stop;
         }
         Charge::Hold(HOLD)
@@ -270,13 +281,12 @@ impl Leasable for Days {
             state.granted = state.granted.saturating_add(share.amount.unsigned_abs());
         }
         if state.unused() > 0 {
-            (state.tries, state.dry_until) = (0, None);
-        } else if share.leased > 0 && state.tries < TRIES {
-            // Others have heard of the shortage, and may give something back.
-            state.tries += 1;
+            (state.asked_at, state.short_since, state.dry_until) = (None, None, None);
+        } else if share.leased > 0 && state.short_since.get_or_insert_with(Instant::now).elapsed() < SHORTAGE {
+            // Others have heard of it, and may give something back.
             return true;
         } else {
-            (state.tries, state.dry_until) = (0, Some(Instant::now() + DRY));
+            (state.short_since, state.dry_until) = (None, Some(Instant::now() + DRY));
         }
         self.granted.notify_waiters();
         true
@@ -332,7 +342,7 @@ mod tests {
         assert_eq!(next_day(next), "1970-01-06 00:00 UTC");
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_leased_day_spends_what_it_was_granted_and_books_what_it_overran() {
         let days = Days::new(true);
         let (day, most) = (days.of(&payer()), 10_000_000);
@@ -353,7 +363,9 @@ mod tests {
         let back = days.take_back(Some(&wish.rule), true);
         assert_eq!(back[0].amount, 65_536);
         assert_eq!(days.charge(&day, most, 0), Charge::Hold(HOLD));
-        for _ in 0..=TRIES {
+        for wait in [Duration::ZERO, SHORTAGE] {
+            assert_eq!(days.charge(&day, most, 0), Charge::Hold(HOLD), "others may give something back");
+            tokio::time::advance(wait).await;
             let wish = days.wanted().remove(0);
             assert!(days.grant(&share(&wish, 0, 5)));
         }

@@ -367,3 +367,25 @@ fn attend(stream: &TcpStream) {
     let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE);
     let _harmless = SockRef::from(stream).set_tcp_keepalive(&keepalive);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plain_destination_may_leave_out_port_80_and_nothing_else() {
+        for (text, authority) in [
+            ("Example.com.", "example.com:80"),
+            ("example.com:8080", "example.com:8080"),
+            ("1.2.3.4", "1.2.3.4:80"),
+            ("[2001:DB8::1]", "[2001:db8::1]:80"),
+            ("[2001:db8::1]:8080", "[2001:db8::1]:8080"),
+        ] {
+            assert_eq!(plain_authority(text).unwrap().to_string(), authority);
+        }
+        for text in ["", ":", "host:", "::1", "[::1", "user@host", "user:secret@host:80", "a:1:2", "127.1", "host:080"]
+        {
+            assert!(plain_authority(text).is_err(), "{text:?}");
+        }
+    }
+}

@@ -178,14 +178,13 @@ async fn ask(url: &str, proxy: Option<&Proxy>, like: Option<IpAddr>) -> Result<I
     command.args(["--url", url]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     let secrets = proxy.and_then(|proxy| proxy.bearer.as_ref()).map_or(Vec::new(), header_line);
     let (answer, words, is_done) = run(command, &secrets).await.map_err(Trouble::NoCurl)?;
-    let (reason, status, body) = take_heads(&answer);
     if !is_done {
-        return Err(match reason {
+        return Err(match take_heads(&answer).0 {
             Some(reason) => Trouble::Refused(reason),
             None => Trouble::Unreached(words.trim().to_owned()),
         });
     }
-    address_in(body).map_err(|why| Trouble::NoAddress(format!("{why} (status {status})")))
+    seen_address(&answer).map_err(Trouble::NoAddress)
 }
 
 /// A line of curl's configuration. On its command line everybody would see the key.
@@ -236,7 +235,16 @@ fn take_heads(answer: &str) -> (Option<String>, String, &str) {
     (reason, status, rest)
 }
 
-/// The one address that an answer holds: the only text of a JSON document that is one, else the only word that is one.
+/// The address in curl's answer, behind its heads.
+///
+/// # Errors
+/// When there is none, or several.
+pub fn seen_address(answer: &str) -> Result<IpAddr, String> {
+    let (_, status, body) = take_heads(answer);
+    address_in(body).map_err(|why| format!("{why} (status {status})"))
+}
+
+/// The one address that a body holds: the only text of a JSON document that is one, else the only word that is one.
 fn address_in(body: &str) -> Result<IpAddr, String> {
     let mut seen = BTreeSet::new();
     match serde_json::from_str::<Value>(body) {

@@ -33,7 +33,7 @@ use tokio::time::timeout;
 
 pub use crate::settings::Surroundings;
 pub use answer::Protocol;
-pub use egress::examine as examine_egress;
+pub use egress::{examine as examine_egress, seen_address};
 pub use name_server::Reply;
 pub use on_gateway::examine as examine_gateway;
 pub use report::{Finding, Level, Report};
