@@ -281,6 +281,24 @@ pub fn descriptors(pid: u32) -> usize {
     fs::read_dir(format!("/proc/{pid}/fd")).expect("the process lives").count()
 }
 
+/// Open sockets of a process.
+///
+/// # Panics
+/// When it has ended.
+#[must_use]
+pub fn open_sockets(pid: u32) -> usize {
+    let open = fs::read_dir(format!("/proc/{pid}/fd")).expect("the process lives").flatten();
+    let targets = open.filter_map(|descriptor| fs::read_link(descriptor.path()).ok());
+    targets.filter(|target| target.to_string_lossy().starts_with("socket:")).count()
+}
+
+/// How many descriptors the kernel lets a process of ours have at most.
+#[must_use]
+pub fn most_descriptors() -> usize {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum;
+    limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX)
+}
+
 /// Lets this test and the programs that it starts from now on hold so many descriptors.
 ///
 /// # Panics

@@ -285,7 +285,10 @@ async fn a_mesh_node_reaches_no_other_through_the_gateway() {
     let _server = other.peer(&["100.64.8.2:443", &certificate, &private]);
     middle.name_server("100.64.8.2");
     let _names = other.impostor(&["dns", "100.64.8.2:53", "100.64.8.2"]);
-    let proxy = json!({"listen": "100.64.7.2:8888", "trust": ["100.64.0.0/10"]});
+    let proxy = json!({
+        "listen": "100.64.7.2:8888", "trust": ["100.64.0.0/10"], "socks5": true, "plain_http": true,
+        "plain_http_ports": [443],
+    });
     let _gateway =
         Gateway::start(|c| c.inside(middle.name()).listen("100.64.7.2:4000").set("fleetgate", "forward_proxy", proxy))
             .await;
@@ -295,7 +298,19 @@ async fn a_mesh_node_reaches_no_other_through_the_gateway() {
             let (seen, head) = through(&one, proxy, &format!("https://{destination}/"));
             assert_eq!(seen, "403", "{proxy} {destination}: {head}");
             assert!(head.contains("x-fleetgate-reason: destination_"), "{proxy} {destination}: {head}");
+            // Plain http has the same answer, in the place where the destination's would be.
+            let header = format!("Proxy-Authorization: Bearer {MASTER_KEY}");
+            let url = format!("http://{destination}:443/");
+            let plain = one.curl(&["-x", proxy, "-H", &header, "-D", "/dev/stderr", &url]);
+            let head = String::from_utf8_lossy(&plain.stderr);
+            assert!(head.contains("HTTP/1.1 403") && head.contains("destination_"), "{proxy} {url}: {head}");
         }
+    }
+    for destination in ["100.64.8.2", "other-node.test", "[::ffff:100.64.8.2]"] {
+        let seen = one.curl(&["-k", "-v", "-x", "socks5h://100.64.7.2:8888", &format!("https://{destination}/")]);
+        let said = String::from_utf8_lossy(&seen.stderr);
+        assert!(!seen.status.success() && said.contains("SOCKS5"), "{destination}: {said}");
+        assert!(seen.stdout.is_empty(), "{destination}");
     }
 }
 
