@@ -149,23 +149,138 @@ async fn a_cap_holds_and_is_used_whatever_the_provider_counts() {
 
 /// Three gateways on one PostgreSQL that all know a key with this cap.
 async fn three(server: &Postgres, upstream: &Upstream, cap: f64) -> ([Gateway; 3], String) {
+    let gateways = trio(server, upstream, &json!([]), 5).await;
+    let key = shared_key(&gateways, &json!({"key_alias": "vk-shared", "max_budget": cap})).await;
+    (gateways, key)
+}
+
+/// Three gateways on one PostgreSQL with these budgets.
+async fn trio(server: &Postgres, upstream: &Upstream, budgets: &Value, wait: u64) -> [Gateway; 3] {
     let url = server.database("ledger").await;
+    // What gpt-4.1-mini costs.
+    let price = json!({
+        "input_cost_per_token": 4e-7, "output_cost_per_token": 1.6e-6, "cache_read_input_token_cost": 1e-7,
+    });
     let model = json!({});
     let start = || {
         Gateway::start(|c| {
             let c = c.deployment("gpt-x", "openai/gpt-4.1-mini", upstream, &model);
-            c.set("fleetgate", "budget_wait", json!(5)).database(&url)
+            let c = c.deployment("gpt-capped", "openai/gpt-4.1-mini", upstream, &model);
+            let c = c.deployment("gpt-elsewhere", "mistral/mistral-small-latest", upstream, &price);
+            c.set("fleetgate", "budgets", budgets.clone()).set("fleetgate", "budget_wait", json!(wait)).database(&url)
         })
     };
-    let gateways = [start().await, start().await, start().await];
-    let key = gateways[0].key(&json!({"key_alias": "vk-shared", "max_budget": cap})).await;
-    for gw in &gateways {
+    [start().await, start().await, start().await]
+}
+
+/// A key that all of them know.
+async fn shared_key(gateways: &[Gateway; 3], fields: &Value) -> String {
+    let key = gateways[0].key(fields).await;
+    for gw in gateways {
         eventually("the key is known", async || {
             (gw.get("/v1/models").bearer(&key).send().await.status == 200).then_some(())
         })
         .await;
     }
-    (gateways, key)
+    key
+}
+
+/// Of a hundred callers at three gateways nine or ten pass, and the cap holds.
+async fn nine_or_ten_of_a_hundred(server: &Postgres, what: &str, paid: &mut usize, call: impl Fn(usize) -> Call) {
+    let before = spent_together(server, *paid).await;
+    let seen = burst((0..100).map(call).collect()).await;
+    let passed = seen.get(&200).copied().unwrap_or(0);
+    *paid += passed;
+    let spent = spent_together(server, *paid).await - before;
+    println!("three gateways, a cap worth 10 calls, 100 callers, {what}: {seen:?}, {spent} of {} spent", 10 * ONE_CALL);
+    assert!(spent <= 10 * ONE_CALL, "{what}: the cap was exceeded: {spent}");
+    assert!((9..=10).contains(&passed), "{what}: {seen:?}");
+    assert_eq!(passed + seen.get(&402).copied().unwrap_or(0), 100, "{what}: {seen:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_a_hundred_callers_of_three_gateways_nine_or_ten_pass_however_they_ask() {
+    let (server, upstream) = (Postgres::start().await, Upstream::start().await);
+    let gateways = trio(&server, &upstream, &json!([]), 120).await;
+    #[allow(clippy::cast_precision_loss)]
+    let cap = (10 * ONE_CALL) as f64 / 1e9;
+    let mut paid = 0;
+    for (stream, max_tokens) in [(false, None), (true, None), (false, Some(50)), (true, Some(200)), (false, Some(4000))]
+    {
+        let what = format!("stream {stream}, max_tokens {max_tokens:?}");
+        let key = shared_key(&gateways, &json!({"key_alias": what, "max_budget": cap})).await;
+        let body = request(stream, max_tokens);
+        let call = |n: usize| gateways[n % 3].post("/v1/chat/completions").bearer(&key).json(&body);
+        nine_or_ten_of_a_hundred(&server, &what, &mut paid, call).await;
+    }
+    let key = shared_key(&gateways, &json!({"key_alias": "one after another", "max_budget": cap})).await;
+    let mut passed = 0;
+    for n in 0..14 {
+        let answer = gateways[n % 3].post("/v1/chat/completions").bearer(&key).json(&request(false, None));
+        let answer = answer.send().await;
+        passed += usize::from(answer.status == 200);
+    }
+    println!("three gateways, a cap worth 10 calls, one after another: {passed} passed");
+    assert!((9..=10).contains(&passed), "{passed}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cap_of_every_kind_of_scope_holds_at_three_gateways() {
+    let (server, upstream) = (Postgres::start().await, Upstream::start().await);
+    #[allow(clippy::cast_precision_loss)]
+    let cap = (10 * ONE_CALL) as f64 / 1e9;
+    let scopes = ["host:capped", "workload:capped", "team:capped", "user:capped", "tag:capped", "model:gpt-capped"];
+    let budget = |scope: &str| json!({"scope": scope, "max_budget": cap});
+    let mut budgets: Vec<Value> = scopes.iter().map(|scope| budget(scope)).collect();
+    budgets.push(budget("provider:mistral"));
+    let gateways = trio(&server, &upstream, &json!(budgets), 120).await;
+    gateways[0].admin_post("/team/new", &json!({"team_id": "capped"})).await;
+    let mut paid = 0;
+    for (kind, fields, model) in [
+        ("host", json!({"host": "capped"}), "gpt-x"),
+        ("workload", json!({}), "gpt-x"),
+        ("team", json!({"team_id": "capped"}), "gpt-x"),
+        ("user", json!({"user_id": "capped"}), "gpt-x"),
+        ("tag", json!({}), "gpt-x"),
+        ("model", json!({}), "gpt-capped"),
+        ("provider", json!({}), "gpt-elsewhere"),
+    ] {
+        let mut fields = fields;
+        fields["key_alias"] = json!(format!("vk-{kind}"));
+        let key = shared_key(&gateways, &fields).await;
+        let call = |n: usize| {
+            // Of this provider's streams the fake one says no usage, since nobody asks it.
+            let mut body = request(n.is_multiple_of(2) && kind != "provider", n.is_multiple_of(3).then_some(100));
+            body["model"] = json!(model);
+            let call = gateways[n % 3].post("/v1/chat/completions").bearer(&key).json(&body);
+            match kind {
+                "workload" => call.header("x-fleetgate-workload", "capped"),
+                "tag" => call.header("x-litellm-tags", "capped"),
+                _ => call,
+            }
+        };
+        nine_or_ten_of_a_hundred(&server, kind, &mut paid, call).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cap_for_everything_holds_at_three_gateways() {
+    let (server, upstream) = (Postgres::start().await, Upstream::start().await);
+    #[allow(clippy::cast_precision_loss)]
+    let budgets =
+        json!([{"scope": "global:all", "max_budget": (10 * ONE_CALL) as f64 / 1e9, "budget_duration": "30d"}]);
+    let gateways = trio(&server, &upstream, &budgets, 120).await;
+    let keys = [0, 1, 2].map(|n| json!({"key_alias": format!("vk-{n}"), "host": format!("host-{n}")}));
+    let keys = [
+        shared_key(&gateways, &keys[0]).await,
+        shared_key(&gateways, &keys[1]).await,
+        shared_key(&gateways, &keys[2]).await,
+    ];
+    let call = |n: usize| {
+        let body = request(n.is_multiple_of(2), n.is_multiple_of(3).then_some(100));
+        gateways[n % 3].post("/v1/chat/completions").bearer(&keys[n / 3 % 3]).json(&body)
+    };
+    nine_or_ten_of_a_hundred(&server, "global", &mut 0, call).await;
 }
 
 /// What successful calls cost in the database, once there are so many rows of them.

@@ -15,6 +15,9 @@ pub(super) struct HasTag {
     pub(super) after: &'static str,
 }
 
+/// Nothing was spent before 1970, so a window of all time has no edge.
+const EARLIEST: i64 = 0;
+
 /// A window as the sums see it. Moments are microseconds since 1970.
 #[derive(Debug, PartialEq, Eq)]
 struct Parts {
@@ -69,7 +72,7 @@ pub(super) fn push_spent<D: Database>(
     i64: Type<D> + for<'q> Encode<'q, D>,
     String: Type<D> + for<'q> Encode<'q, D>,
 {
-    let Parts { whole: (first, behind), edges } = split(since, until);
+    let Parts { whole: (first, behind), edges } = split(since.max(EARLIEST), until);
     sql.push("SELECT bucket, cost_nanousd, held_nanousd FROM spend WHERE scope = ");
     sql.push_bind(scope.to_owned()).push(" AND bucket >= ").push_bind(first);
     sql.push(" AND bucket < ").push_bind(behind);
@@ -87,7 +90,7 @@ pub(super) fn push_spent<D: Database>(
 
 /// Whether a window begins or ends within a quarter of an hour, so that the sums alone do not say what was spent in it.
 pub(super) fn has_edges(since: i64, until: i64) -> bool {
-    !split(since, Some(until)).edges.is_empty()
+    !split(since.max(EARLIEST), Some(until)).edges.is_empty()
 }
 
 /// Leaves only the rows that count in a scope; the same ones as [`each_scope`](super::rollup::each_scope) names it for.
@@ -144,7 +147,7 @@ mod tests {
             since in -3 * BUCKET..3 * BUCKET, length in 0..4 * BUCKET, at in -4 * BUCKET..8 * BUCKET, endless: bool,
         ) {
             let until = (!endless).then_some(since + length);
-            let Parts { whole: (first, behind), edges } = split(since, until);
+            let Parts { whole: (first, behind), edges } = split(since.max(EARLIEST), until);
             let bucket = at.div_euclid(BUCKET);
             let counted = usize::from((first..behind).contains(&bucket))
                 + edges.iter().filter(|(of, from, to)| *of == bucket && (*from..*to).contains(&at)).count();

@@ -1,8 +1,10 @@
 //! One budget's money: what was spent and reserved in the window that is now.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use tokio::time::Instant;
 
 use super::calendar::{Calendar, Term, Window, bucket_of};
 use super::offer::Funds;
@@ -58,6 +60,17 @@ const HIGH_WATER: i64 = 8;
 pub(super) struct Elsewhere {
     pub(super) spent: i64,
     pub(super) leased: i64,
+    pub(super) heard: Instant,
+}
+
+/// For so long it is believed that there is nothing to grant. Others give back, rows leave a window that rolls, prices and caps
+/// change: whoever calls later asks again, so that a spent budget costs one question a second at most.
+const BELIEVED: Duration = Duration::from_secs(1);
+
+impl Lease {
+    fn dry_now(&self) -> Option<Elsewhere> {
+        self.dry.filter(|others| others.heard.elapsed() < BELIEVED)
+    }
 }
 
 /// What happened before the figure from the ledger came.
@@ -144,7 +157,7 @@ impl Counter {
             return Some(Funds { free, ceiling: cap.saturating_sub(self.spent()), quiet: self.in_flight == 0 });
         };
         let free = lease.granted.min(cap).saturating_sub(gone);
-        Some(match lease.dry {
+        Some(match lease.dry_now() {
             // What others hold they may still give back.
             None => Funds { free, ceiling: cap.saturating_sub(self.spent()), quiet: false },
             Some(others) => {
@@ -187,10 +200,23 @@ impl Counter {
     }
 
     fn ask(&mut self, amount: i64) -> bool {
-        let can_get = |lease: &&mut Lease| lease.dry.is_none_or(|others| others.leased > 0);
+        let can_get = |lease: &&mut Lease| lease.dry_now().is_none_or(|others| others.leased > 0);
         let Some(lease) = self.lease.as_mut().filter(can_get) else { return false };
         lease.wanted = lease.wanted.max(amount);
         true
+    }
+
+    /// Takes back at most so much of a lease that is neither spent nor reserved, and says how much. Somebody else has it then, so what
+    /// was known of the others is out of date.
+    pub(super) fn shrink(&mut self, most: i64) -> i64 {
+        let used = self.spent().saturating_add(self.reserved);
+        let Some(lease) = &mut self.lease else { return 0 };
+        let taken = lease.granted.saturating_sub(used).min(most).max(0);
+        if taken > 0 {
+            lease.granted -= taken;
+            (lease.stock, lease.dry) = (0, None);
+        }
+        taken
     }
 
     /// Adds what a call cost that counts at this moment. Tells whether the soft limit was crossed by it.

@@ -3,6 +3,7 @@
 use fleetgate_wire::money::NanoDollars;
 use jiff::Timestamp;
 use tokio::sync::futures::Notified;
+use tokio::time::Instant;
 
 use super::Budgets;
 use super::calendar::Term;
@@ -59,14 +60,15 @@ impl Budgets {
     }
 
     /// There is nothing to grant for now: so much is spent by other gateways, and so much is leased to them. As long as it is leased,
-    /// calls wait; what is spent is not waited for. The next grant ends this.
+    /// calls wait; what is spent is not waited for. The next grant ends this, or a second: then the next call asks again.
     pub fn run_dry(&self, id: &RuleId, window_start: Timestamp, spent: NanoDollars, leased: NanoDollars) -> bool {
         self.with_lease(id, window_start, |counter| {
             if let Some(lease) = &mut counter.lease {
                 // Whoever waits for what others hold still wants it.
                 let is_hopeless = leased <= NanoDollars::ZERO || counter.waiting.is_empty();
                 lease.wanted = if is_hopeless { 0 } else { lease.wanted };
-                lease.dry = Some(Elsewhere { spent: spent.0.max(0), leased: leased.0.max(0) });
+                let (spent, leased) = (spent.0.max(0), leased.0.max(0));
+                lease.dry = Some(Elsewhere { spent, leased, heard: Instant::now() });
             }
         })
         .is_some()
@@ -74,25 +76,21 @@ impl Budgets {
 
     /// Takes back at most so much of what is granted and neither spent nor reserved. Nothing is taken from calls that wait.
     pub fn take_back(&self, id: &RuleId, window_start: Timestamp, most: NanoDollars) -> NanoDollars {
-        let taken = self.with_lease(id, window_start, |counter| {
-            let Some(lease) = counter.lease.filter(|_| counter.waiting.is_empty()) else { return 0 };
-            let free = lease.granted.saturating_sub(counter.spent()).saturating_sub(counter.reserved);
-            let taken = free.min(most.0).max(0);
-            counter.lease = Some(super::counter::Lease { granted: lease.granted - taken, stock: 0, ..lease });
-            taken
-        });
+        let taken =
+            self.with_lease(
+                id,
+                window_start,
+                |counter| {
+                    if counter.waiting.is_empty() { counter.shrink(most.0) } else { 0 }
+                },
+            );
         NanoDollars(taken.unwrap_or_default())
     }
 
     /// Takes back everything that is neither spent nor reserved, from calls that wait too: where every gateway waits with too little,
     /// one of them must get it all.
     pub fn give_up(&self, id: &RuleId, window_start: Timestamp) -> NanoDollars {
-        let taken = self.with_lease(id, window_start, |counter| {
-            let Some(lease) = counter.lease else { return 0 };
-            let taken = lease.granted.saturating_sub(counter.spent()).saturating_sub(counter.reserved).max(0);
-            counter.lease = Some(super::counter::Lease { granted: lease.granted - taken, stock: 0, ..lease });
-            taken
-        });
+        let taken = self.with_lease(id, window_start, |counter| counter.shrink(i64::MAX));
         NanoDollars(taken.unwrap_or_default())
     }
 

@@ -49,6 +49,38 @@ async fn what_others_hold_is_waited_for_and_what_they_spent_is_not() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_spent_budget_is_asked_for_again_a_second_later() {
+    let desk = Desk::new(vec![leased(1_000)]);
+    assert!(desk.budgets.run_dry(&id(), window(), NanoDollars(1_000), NanoDollars(0)));
+    assert_eq!(desk.reserve(&[key("k")], 60).await.unwrap_err().reason, Shortfall::Spent);
+    assert!(desk.budgets.wanted(start()).is_empty());
+    tokio::time::advance(Duration::from_secs(1)).await;
+    let waits = tokio::spawn({
+        let desk = desk.clone();
+        async move { desk.reserve(&[key("k")], 60).await }
+    });
+    desk.budgets.shortage().await;
+    assert!(desk.budgets.grant(&id(), window(), NanoDollars(60)));
+    waits.await.unwrap().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_given_to_others_may_come_back() {
+    let desk = Desk::new(vec![leased(1_000)]);
+    assert!(desk.budgets.grant(&id(), window(), NanoDollars(1_000)));
+    assert!(desk.budgets.run_dry(&id(), window(), NanoDollars(0), NanoDollars(0)));
+    assert_eq!(desk.budgets.take_back(&id(), window(), NanoDollars(1_000)).0, 1_000);
+    let waits = tokio::spawn({
+        let desk = desk.clone();
+        async move { desk.reserve(&[key("k")], 60).await }
+    });
+    desk.budgets.shortage().await;
+    assert_eq!(desk.budgets.wanted(start())[0].amount.0, 60, "others may have it");
+    assert!(desk.budgets.grant(&id(), window(), NanoDollars(60)));
+    waits.await.unwrap().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_grant_for_another_window_is_not_taken() {
     let desk = Desk::new(vec![leased(1_000)]);
     assert!(!desk.budgets.grant(&id(), start(), NanoDollars(100)));
