@@ -147,7 +147,7 @@ mod tests {
             since in -3 * BUCKET..3 * BUCKET, length in 0..4 * BUCKET, at in -4 * BUCKET..8 * BUCKET, endless: bool,
         ) {
             let until = (!endless).then_some(since + length);
-            let Parts { whole: (first, behind), edges } = split(since.max(EARLIEST), until);
+            let Parts { whole: (first, behind), edges } = split(since, until);
             let bucket = at.div_euclid(BUCKET);
             let counted = usize::from((first..behind).contains(&bucket))
                 + edges.iter().filter(|(of, from, to)| *of == bucket && (*from..*to).contains(&at)).count();
