@@ -1,11 +1,12 @@
 //! One upstream attempt: from its place in the ledger's queue to its row. Whatever happens to it, it leaves exactly one row.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use fleetgate_wire::header as names;
 use fleetgate_wire::money::NanoDollars;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, request};
+use http::{HeaderMap, HeaderName, HeaderValue, header, request};
 use jiff::Timestamp;
 use uuid::Uuid;
 
@@ -18,10 +19,10 @@ use crate::gateway::Gateway;
 use crate::ledger::{Entry, Kind, LedgerError, Receipt, Slot, Status};
 use crate::meter::{Meter, Reading};
 use crate::price::Cost;
-use crate::provider::{ClientError, Outgoing, Reply, Upstream};
+use crate::provider::{ClientError, Outgoing, Reply, Upstream, retry_after};
 use crate::relay::{End, Piece, Tap, Unrecorded};
 use crate::respond::set;
-use crate::route::Choice;
+use crate::route::{Choice, Outcome};
 use crate::witness::Witness;
 use fleetgate_wire::endpoint::Endpoint;
 use fleetgate_wire::usage::{Usage, UsageSource};
@@ -57,6 +58,10 @@ pub(crate) struct Attempt {
     is_sized: bool,
     /// Why no answer came, and whether the provider may have charged for it all the same.
     unanswered: Option<(String, bool)>,
+    /// What became of it for its deployment, where no answer says so.
+    outcome: Option<Outcome>,
+    /// How long the provider wants to be left alone.
+    retry_after: Option<Duration>,
 }
 
 impl Attempt {
@@ -121,21 +126,23 @@ impl Attempt {
             strips_usage: false,
             is_sized: false,
             unanswered: None,
+            outcome: None,
+            retry_after: None,
         })
     }
 
     /// An answer began that will be passed on: until it ends, the caller's limits count the call.
     pub(crate) fn answered(&mut self, reply: &Reply, ask: &Ask, strips_usage: bool, call_rate: RateHold) {
         self.call_rate = Some(call_rate);
-        self.note_status(reply.head.status);
+        self.note_head(reply);
         self.strips_usage = strips_usage;
         self.is_sized = !strips_usage && reply.head.headers.contains_key(header::CONTENT_LENGTH);
         self.meter = Some(Meter::new(self.endpoint, reply.head.status, &reply.head.headers, ask.stream, strips_usage));
     }
 
     /// Ends an attempt whose answer is not passed on. Its row is durable before anything is tried again.
-    pub(crate) fn failed(mut self, status: StatusCode) -> SettledReceipt {
-        self.note_status(status);
+    pub(crate) fn failed(mut self, reply: &Reply) -> SettledReceipt {
+        self.note_head(reply);
         self.settle(End::Complete)
     }
 
@@ -143,12 +150,18 @@ impl Attempt {
     pub(crate) fn unanswered(mut self, error: &ClientError) -> SettledReceipt {
         // What never connected was never charged; a cut or a time-out may have been.
         self.unanswered = Some((error.to_string(), !matches!(error, ClientError::Connect { .. })));
+        let is_late = matches!(error, ClientError::Timeout { .. });
+        self.outcome = Some(if is_late { Outcome::TimedOut } else { Outcome::Broken });
         self.settle(End::Complete)
     }
 
-    fn note_status(&mut self, status: StatusCode) {
+    fn note_head(&mut self, reply: &Reply) {
+        let status = reply.head.status;
         if let Some((_, entry)) = &mut self.open {
             entry.http_status = Some(status.as_u16());
+        }
+        if !status.is_success() {
+            self.retry_after = retry_after(&reply.head.headers);
         }
     }
 
@@ -197,6 +210,7 @@ impl Attempt {
         entry.upstream_id = reading.id;
         entry.service_tier = reading.service_tier;
         log(&entry);
+        self.gateway.router.note(&self.choice.deployment, self.outcome(&entry), self.retry_after);
         if let Some(witness) = self.witness.take() {
             witness.end(&self.gateway, &entry);
         }
@@ -220,6 +234,17 @@ impl Attempt {
             End::UpstreamSilent => (Status::UpstreamCut, Some("the provider fell silent".to_owned())),
             End::Complete if refused || reading.error.is_some() => (Status::Failure, reading.error.clone()),
             End::Complete => (Status::Success, None),
+        }
+    }
+
+    /// How it went, for its deployment.
+    fn outcome(&self, entry: &Entry) -> Outcome {
+        match (self.outcome, entry.http_status, entry.status) {
+            (Some(outcome), ..) => outcome,
+            (_, Some(status), _) if status >= 400 => Outcome::Refused(status),
+            (_, _, Status::Success) => Outcome::Success,
+            (_, _, Status::ClientGone) => Outcome::Unknown,
+            _ => Outcome::Broken,
         }
     }
 

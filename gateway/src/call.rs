@@ -19,7 +19,7 @@ use crate::dialect::Ask;
 use crate::front::{self, Answer, Intake};
 use crate::funds;
 use crate::gateway::Gateway;
-use crate::provider::{Client, ClientError, Outgoing, Reply, Upstream, answer_mock, shape};
+use crate::provider::{Client, ClientError, Outgoing, Reply, Upstream, answer_mock, retry_after, shape};
 use crate::relay::{End, OnClientGone, RelayBody, Tap};
 use crate::respond::{Refusal, empty};
 use crate::route::{Choice, Group, NoRoute, Plan};
@@ -77,6 +77,7 @@ pub(crate) async fn serve(gateway: &Arc<Gateway>, intake: Intake, visit: &mut Vi
     require_dialect(gateway, &group, &ask)?;
     let mut plan = gateway.router.plan(group);
     plan.choices.retain(|choice| speaks(gateway, choice, &ask));
+    gateway.router.rest(&mut plan);
     attempt_all(gateway, &permit, &ask, &head, plan, started_at).await
 }
 
@@ -180,7 +181,7 @@ async fn attempt_each(
             }
             Ok((reply, _)) => {
                 let pause = pause(&reply.head.headers, number, same_next);
-                attempt.failed(reply.head.status).await?;
+                attempt.failed(&reply).await?;
                 tokio::time::sleep(pause).await;
             }
             Err(error) => {
@@ -235,8 +236,7 @@ fn pause(headers: &HeaderMap, number: usize, same_next: bool) -> Duration {
     if !same_next {
         return Duration::ZERO;
     }
-    let asked =
-        headers.get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok()).map(Duration::from_secs);
+    let asked = retry_after(headers);
     let grown = FIRST_PAUSE * 2u32.saturating_pow(u32::try_from(number).unwrap_or(u32::MAX));
     asked.unwrap_or(grown).min(LONGEST_WAIT)
 }

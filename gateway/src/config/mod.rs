@@ -3,6 +3,7 @@
 
 mod budgets;
 mod catalogue;
+mod cooldown;
 mod database;
 mod deployment;
 mod dotenv;
@@ -48,6 +49,7 @@ use http::{HeaderName, Uri};
 
 pub use budgets::{BudgetEntry, BudgetSettings};
 pub use catalogue::{CatalogueSettings, Margin, PriceAdjustments};
+pub use cooldown::{CooldownSettings, FailsPolicy, FailureKind, OwnCooldown};
 pub use database::DatabaseError;
 pub use egress::{EgressMode, EgressRule, EgressSettings, ForwardProxySettings, Trust};
 pub use include::files;
@@ -198,6 +200,8 @@ pub struct Deployment {
     pub rates: RateCaps,
     /// Lower levels are tried first.
     pub order: u32,
+    /// Overrides [`Routing::cooldown`].
+    pub cooldown: OwnCooldown,
     /// Overrides [`Config::request_timeout`].
     pub timeout: Option<Duration>,
     /// Overrides [`Config::stream_timeout`].
@@ -235,6 +239,8 @@ pub struct Routing {
     pub fallbacks: BTreeMap<String, Vec<String>>,
     /// Attempts after the first within a group. `None`: each deployment once.
     pub num_retries: Option<u32>,
+    /// When a deployment that fails is left out.
+    pub cooldown: CooldownSettings,
 }
 
 /// How this machine's address in the mesh is found, and what is done while there is none.

@@ -52,6 +52,9 @@ const PARAMS: &[(Param, &[&str])] = &[
             "base_model",
             "max_budget",
             "budget_duration",
+            "allowed_fails",
+            "allowed_fails_policy",
+            "cooldown_time",
         ],
     ),
     (
@@ -138,8 +141,6 @@ const PARAMS: &[(Param, &[&str])] = &[
         &[
             "max_retries",
             "num_retries",
-            "cooldown_time",
-            "allowed_fails",
             "retry_policy",
             "fallbacks",
             "context_window_fallbacks",
@@ -219,7 +220,6 @@ pub(super) fn consequence(name: &str) -> &'static str {
     match name {
         "ssl_verify" | "ssl_certificate" => "certificates are always checked",
         "num_retries" | "max_retries" | "retry_policy" => "router_settings.num_retries holds for every entry",
-        "cooldown_time" | "allowed_fails" => "no deployment is set aside, each call tries them anew",
         "fallbacks" | "context_window_fallbacks" => "only the router's fallbacks are followed",
         "tags" | "tag_regex" => "tags do not choose deployments",
         "stream" | "fake_stream" => "the caller decides whether an answer is a stream",

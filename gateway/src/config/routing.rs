@@ -6,7 +6,7 @@ use super::models::Models;
 use super::node::{Node, Place};
 use super::report::{Cost, Report};
 use super::section::Section;
-use super::{Origin, Routing};
+use super::{Origin, Routing, cooldown};
 
 /// The sections that say something about routing.
 pub(super) struct Sections<'a> {
@@ -19,7 +19,8 @@ pub(super) struct Sections<'a> {
 pub(super) fn read(sections: &Sections<'_>, models: &Models, report: &mut Report) -> Routing {
     let aliases = aliases(&sections.router, report);
     let found = fallbacks(sections, report);
-    let routing = Routing { fallbacks: found.map, num_retries: retries(sections, report), aliases };
+    let num_retries = retries(sections, report);
+    let routing = Routing { fallbacks: found.map, num_retries, cooldown: cooldown::read(sections, report), aliases };
     check_targets(&routing, &found.targets, models, sections, report);
     if let Some(strategy) = sections.router.text("routing_strategy", report)
         && strategy.value != "simple-shuffle"

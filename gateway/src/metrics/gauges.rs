@@ -1,5 +1,4 @@
-//! Gauges of those who know: what is left of budgets, and how deployments are. Their names stand here; the values come from whoever
-//! is asked through [`Metrics::watch`](super::Metrics::watch).
+//! Gauges of those who know what is left of budgets. Their names stand here; the values come from whoever is asked through [`Metrics::watch`](super::Metrics::watch).
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -25,17 +24,6 @@ pub struct BudgetLevel {
     pub remaining: NanoDollars,
     /// How long until the window ends.
     pub resets_in: Option<Duration>,
-}
-
-/// What LiteLLM's dashboards know of a deployment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DeploymentState {
-    /// It answers.
-    Healthy = 0,
-    /// It fails now and then.
-    Partial = 1,
-    /// It is set aside.
-    Outage = 2,
 }
 
 impl BudgetLevel {
@@ -101,15 +89,6 @@ impl Page {
             samples.dollars(window.into_iter().chain(level.named(["id", "alias"])), level.remaining);
         }
     }
-
-    /// Writes how deployments are, each given with its model, its identifier and its provider.
-    pub fn deployments<'a>(&mut self, states: impl IntoIterator<Item = ([&'a str; 3], DeploymentState)>) {
-        let help = "0 while a deployment answers, 1 while it fails now and then, 2 while it is set aside.";
-        let mut samples = self.gauge("litellm_deployment_state", help);
-        for (values, state) in states {
-            samples.count(["litellm_model_name", "model_id", "api_provider"].into_iter().zip(values), state as u64);
-        }
-    }
 }
 
 #[cfg(test)]
@@ -150,14 +129,5 @@ mod tests {
         }
         let remaining = text.lines().filter(|line| line.starts_with("litellm_remaining_api_key_budget_metric{"));
         assert_eq!(remaining.count(), 1, "a series twice would make the page unreadable");
-    }
-
-    #[test]
-    fn a_deployments_state_is_a_number() {
-        let mut page = Page::default();
-        page.deployments([(["gpt-x", "d1", "openai"], DeploymentState::Outage)]);
-        let sample =
-            "litellm_deployment_state{litellm_model_name=\"gpt-x\",model_id=\"d1\",api_provider=\"openai\"} 2\n";
-        assert!(page.finish().ends_with(sample));
     }
 }

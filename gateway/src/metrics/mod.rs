@@ -7,6 +7,7 @@
 //! `admitted = settled + in flight + interrupted`.
 
 mod call;
+mod deployments;
 mod family;
 mod gauges;
 mod histogram;
@@ -25,7 +26,8 @@ use call::{LATENCY_LABELS, Latency, Line};
 use family::Family;
 
 pub use call::{Admitted, Observation};
-pub use gauges::{BudgetLevel, DeploymentState};
+pub use deployments::{DeploymentCounts, DeploymentReport, DeploymentState};
+pub use gauges::BudgetLevel;
 pub use labels::{CallLabels, Who};
 pub use page::Page;
 

@@ -3,10 +3,12 @@
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
-use http::response;
+use http::{HeaderMap, header, response};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
+use jiff::Timestamp;
 
 use super::pool::Line;
 
@@ -17,6 +19,17 @@ pub struct Reply {
     pub head: response::Parts,
     /// The body.
     pub body: ReplyBody,
+}
+
+/// How long a provider wants to be left alone: `retry-after` in seconds, or until a date.
+#[must_use]
+pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
+    if let Ok(seconds) = text.parse::<f64>() {
+        return Duration::try_from_secs_f64(seconds).ok();
+    }
+    let at = jiff::fmt::rfc2822::parse(text).ok()?.timestamp();
+    Duration::try_from(at.duration_since(Timestamp::now())).ok()
 }
 
 /// A body from the network, or one made here.
@@ -94,5 +107,21 @@ impl Body for ReplyBody {
             Source::Upstream(body, _) => body.size_hint(),
             Source::Local(pieces) => SizeHint::with_exact(pieces.iter().map(|piece| piece.len() as u64).sum()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pause_is_said_in_seconds_or_by_a_date() {
+        let said = |text: &str| retry_after(&[(header::RETRY_AFTER, text.parse().unwrap())].into_iter().collect());
+        assert_eq!(said("7"), Some(Duration::from_secs(7)));
+        assert_eq!(said(" 0.5"), Some(Duration::from_millis(500)));
+        for nonsense in ["soon", "-1", "inf", "NaN", "Sun, 06 Nov 1994 08:49:37 GMT"] {
+            assert_eq!(said(nonsense), None, "{nonsense}");
+        }
+        assert!(said("Fri, 31 Dec 2100 23:59:59 GMT").is_some_and(|wait| wait > Duration::from_secs(1_000_000)));
     }
 }

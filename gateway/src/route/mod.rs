@@ -1,5 +1,6 @@
 //! [`Permit`](crate::admit::Permit) to [`Plan`]: which deployments shall serve this model, in which order?
 
+mod health;
 mod pattern;
 mod table;
 
@@ -7,6 +8,7 @@ use std::sync::Arc;
 
 use crate::config::Deployment;
 
+pub use health::Outcome;
 pub use table::{Group, Router};
 
 /// One way to serve a call.

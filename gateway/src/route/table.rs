@@ -1,14 +1,18 @@
 //! The table of model groups, built once from the configuration.
 
+use std::cell::LazyCell;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use foldhash::{HashMap, HashMapExt};
 
+use super::health::{Health, Outcome};
 use super::pattern::{Pattern, fill};
 use super::{Choice, NoRoute, Plan};
 use crate::config::{Deployment, Routing};
+use crate::metrics::{DeploymentCounts, DeploymentState};
 
 /// LiteLLM's limit of fallback groups tried for one request.
 const MAX_FALLBACKS: usize = 5;
@@ -23,6 +27,8 @@ pub struct Router {
     aliases: BTreeMap<String, String>,
     fallbacks: BTreeMap<String, Vec<String>>,
     names: Vec<Arc<Deployment>>,
+    /// By [`Deployment::index`].
+    health: Vec<Health>,
 }
 
 /// The deployments that serve one name.
@@ -48,8 +54,16 @@ impl Router {
             }
         }
         wildcards.sort_by_key(|(pattern, _)| Reverse(pattern.rank()));
+        let mut members: HashMap<&str, usize> = HashMap::new();
+        names.iter().for_each(|deployment| *members.entry(&deployment.model_name).or_default() += 1);
+        let now = Instant::now();
+        let is_alone = |deployment: &Deployment| members.get(&*deployment.model_name) == Some(&1);
+        let health =
+            |deployment: &Arc<Deployment>| Health::new(deployment, is_alone(deployment), &routing.cooldown, now);
+        let health = names.iter().map(health).collect();
         let ids = names.iter().map(|deployment| (deployment.id.clone(), Arc::clone(deployment))).collect();
-        Self { groups, wildcards, ids, aliases: routing.aliases.clone(), fallbacks: routing.fallbacks.clone(), names }
+        let (aliases, fallbacks) = (routing.aliases.clone(), routing.fallbacks.clone());
+        Self { groups, wildcards, ids, aliases, fallbacks, names, health }
     }
 
     /// All deployments in the order of the file.
@@ -101,6 +115,32 @@ impl Router {
             }
         }
         Plan { choices }
+    }
+
+    /// Leaves out what is to rest after failures, unless that would be everything: nobody is refused because of failures of others.
+    pub fn rest(&self, plan: &mut Plan) {
+        let now = LazyCell::new(Instant::now);
+        let rests =
+            |choice: &Choice| self.health.get(choice.deployment.index).is_some_and(|health| health.is_cool(|| *now));
+        if plan.choices.len() > 1 && plan.choices.iter().any(&rests) && !plan.choices.iter().all(&rests) {
+            plan.choices.retain(|choice| !rests(choice));
+        }
+    }
+
+    /// Counts how an attempt at a deployment went, and lets it rest if that was too much. `retry_after` is what the provider asks
+    /// for.
+    pub fn note(&self, deployment: &Deployment, outcome: Outcome, retry_after: Option<Duration>) {
+        let Some(health) = self.health.get(deployment.index) else { return };
+        if let Some(rest) = health.note(outcome, retry_after, Instant::now()) {
+            let (model, id, seconds) = (&deployment.model_name, &deployment.id, rest.as_secs_f64());
+            tracing::warn!(%model, %id, ?outcome, seconds, "a deployment failed too often and is left out for a while");
+        }
+    }
+
+    /// All deployments in the order of the file, how each is, and what came of its attempts.
+    pub fn states(&self) -> impl Iterator<Item = (&Arc<Deployment>, DeploymentState, DeploymentCounts)> {
+        let now = Instant::now();
+        self.names.iter().zip(&self.health).map(move |(name, health)| (name, health.state(now), health.counts()))
     }
 
     fn exact(&self, name: &str) -> Vec<Choice> {
