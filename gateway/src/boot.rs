@@ -30,7 +30,7 @@ use crate::front::{
 };
 use crate::gateway::Gateway;
 use crate::ledger::{Leasable, LeasedBudgets, LeasedRates, Ledger, LedgerError};
-use crate::limits::{LimitBook, levels, load_budgets, remember_bills};
+use crate::limits::{LimitBook, levels, load_budgets, load_rates, remember_bills};
 use crate::metrics::{CallLabels, DeploymentReport, LedgerPulse, Metrics};
 use crate::notify::Notifier;
 use crate::price::{CatalogueError, Pricer, catalogue_at_start, keep_fresh};
@@ -149,6 +149,7 @@ pub(crate) async fn boot(config: Config, config_warnings: usize, notifier: &Noti
     tokio::spawn(keep_fresh(Arc::clone(&pricer), client.clone(), config.catalogue.clone()));
     let budgets = Budgets::new(BudgetOptions::from(&config.budgets));
     let rates = Rates::new(config.rates.iter().cloned(), if ledger.is_shared() { Funds::Leased } else { Funds::Own });
+    let rates = rates.with_days(BudgetOptions::from(&config.budgets).calendar, Timestamp::now());
     let book = Arc::new(LimitBook {
         keyring: Arc::clone(&keyring),
         directory: Arc::clone(&directory),
@@ -173,6 +174,7 @@ pub(crate) async fn boot(config: Config, config_warnings: usize, notifier: &Noti
     let address = address.map(|address| address.to_string()).unwrap_or_default();
     ledger.share(engines, config.lease_ttl, address).await;
     tokio::spawn(load_budgets(budgets.clone(), ledger.clone(), config.counts_unknown));
+    tokio::spawn(load_rates(rates.clone(), ledger.clone()));
     let replacing = Arc::clone(&changing);
     let repriced = budgets.clone();
     let admin = admin::router(Admin {

@@ -151,7 +151,7 @@ async fn attempt_each(
         let Some(upstream) = gateway.upstream(choice.deployment.index) else { continue };
         let same_next = tries.get(number + 1).is_some_and(|next| next.deployment.index == choice.deployment.index);
         let place = funds::place(choice, upstream);
-        let rate = match limits.admit_attempt(gateway, &place) {
+        let rate = match limits.admit_attempt(gateway, &place).await {
             Ok(rate) => rate,
             // Another deployment may have room.
             Err(limited) => {

@@ -178,3 +178,25 @@ pub(crate) async fn load_budgets(budgets: Budgets, ledger: Ledger, counts_unknow
         }
     }
 }
+
+/// Says what days have seen before this process began, as long as the gateway runs. Calls that such a limit concerns wait for this.
+pub(crate) async fn load_rates(rates: Rates, ledger: Ledger) {
+    loop {
+        let mut failed = false;
+        for (scope, day) in rates.missing() {
+            match ledger.used(&scope, day).await {
+                Ok(used) => rates.load(&scope, day, Some(used)),
+                Err(error) => {
+                    tracing::error!(%scope, %error, "what a limit has seen today cannot be read; its calls wait");
+                    rates.load(&scope, day, None);
+                    failed = true;
+                }
+            }
+        }
+        if failed {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        } else {
+            rates.loads_wanted().await;
+        }
+    }
+}

@@ -245,6 +245,8 @@ fn note_settings(deployment: &Deployment, entry: &Node, sections: &[Section<'_>;
         "weight",
         "rpm",
         "tpm",
+        "rpd",
+        "tpd",
         "max_parallel_requests",
         "order",
         "timeout",

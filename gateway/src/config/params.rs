@@ -44,6 +44,8 @@ const PARAMS: &[(Param, &[&str])] = &[
             "weight",
             "rpm",
             "tpm",
+            "rpd",
+            "tpd",
             "max_parallel_requests",
             "order",
             "timeout",
@@ -111,7 +113,7 @@ const PARAMS: &[(Param, &[&str])] = &[
             "web_search_options",
         ],
     ),
-    (Limit, &["itpm", "otpm", "rpd", "tpd", "rpm_limit", "tpm_limit", "default_api_key_tpm_limit"]),
+    (Limit, &["itpm", "otpm", "rpm_limit", "tpm_limit", "default_api_key_tpm_limit"]),
     (Description, &["description", "mcp_server_url", "tier", "model_info", "mode", "max_input_tokens"]),
     (
         Cloud,
