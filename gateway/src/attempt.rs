@@ -22,7 +22,7 @@ use crate::price::Cost;
 use crate::provider::{ClientError, Outgoing, Reply, Upstream, retry_after};
 use crate::relay::{End, Piece, Tap, Unrecorded};
 use crate::respond::set;
-use crate::route::{Choice, Outcome};
+use crate::route::{Choice, Complaint, Outcome};
 use crate::witness::Witness;
 use fleetgate_wire::endpoint::Endpoint;
 use fleetgate_wire::usage::{Usage, UsageSource};
@@ -143,6 +143,19 @@ impl Attempt {
     /// Ends an attempt whose answer is not passed on. Its row is durable before anything is tried again.
     pub(crate) fn failed(mut self, reply: &Reply) -> SettledReceipt {
         self.note_head(reply);
+        self.settle(End::Complete)
+    }
+
+    /// Ends an attempt whose answer was read whole and is not passed on; what it cost is charged all the same. Its row is durable
+    /// before another group is tried.
+    pub(crate) fn complained(mut self, reply: &Reply, ask: &Ask, body: Bytes, complaint: Complaint) -> SettledReceipt {
+        self.note_head(reply);
+        let (status, headers) = (reply.head.status, &reply.head.headers);
+        self.meter = Some(Meter::new(self.endpoint, status, headers, ask.stream, false));
+        drop(self.see(body));
+        if !status.is_success() && complaint == Complaint::ContentPolicy {
+            self.outcome = Some(Outcome::ContentPolicy(status.as_u16()));
+        }
         self.settle(End::Complete)
     }
 

@@ -237,6 +237,12 @@ pub struct Routing {
     pub aliases: BTreeMap<String, String>,
     /// Groups to try when all deployments of a group failed; `*` stands for every group.
     pub fallbacks: BTreeMap<String, Vec<String>>,
+    /// Groups to try when a prompt is too long for a group.
+    pub context_window_fallbacks: BTreeMap<String, Vec<String>>,
+    /// Groups to try when a provider refuses the content.
+    pub content_policy_fallbacks: BTreeMap<String, Vec<String>>,
+    /// How many fallback groups one request may try; 5 in LiteLLM.
+    pub max_fallbacks: Option<u64>,
     /// Attempts after the first within a group. `None`: each deployment once.
     pub num_retries: Option<u32>,
     /// When a deployment that fails is left out.

@@ -29,6 +29,15 @@ pub struct Plan {
     pub choices: Vec<Choice>,
 }
 
+/// What another model may not mind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Complaint {
+    /// The prompt does not fit into the model's window.
+    ContextWindow,
+    /// The provider refused the content, of the prompt or of the answer.
+    ContentPolicy,
+}
+
 /// Why nothing can serve a model.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NoRoute {

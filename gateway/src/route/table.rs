@@ -10,7 +10,7 @@ use foldhash::{HashMap, HashMapExt};
 
 use super::health::{Health, Outcome};
 use super::pattern::{Pattern, fill};
-use super::{Choice, NoRoute, Plan};
+use super::{Choice, Complaint, NoRoute, Plan};
 use crate::config::{Deployment, Routing};
 use crate::metrics::{DeploymentCounts, DeploymentState};
 
@@ -26,6 +26,9 @@ pub struct Router {
     ids: HashMap<String, Arc<Deployment>>,
     aliases: BTreeMap<String, String>,
     fallbacks: BTreeMap<String, Vec<String>>,
+    context_window_fallbacks: BTreeMap<String, Vec<String>>,
+    content_policy_fallbacks: BTreeMap<String, Vec<String>>,
+    max_fallbacks: usize,
     names: Vec<Arc<Deployment>>,
     /// By [`Deployment::index`].
     health: Vec<Health>,
@@ -62,8 +65,20 @@ impl Router {
             |deployment: &Arc<Deployment>| Health::new(deployment, is_alone(deployment), &routing.cooldown, now);
         let health = names.iter().map(health).collect();
         let ids = names.iter().map(|deployment| (deployment.id.clone(), Arc::clone(deployment))).collect();
-        let (aliases, fallbacks) = (routing.aliases.clone(), routing.fallbacks.clone());
-        Self { groups, wildcards, ids, aliases, fallbacks, names, health }
+        let max_fallbacks =
+            routing.max_fallbacks.map_or(MAX_FALLBACKS, |most| usize::try_from(most).unwrap_or(usize::MAX));
+        Self {
+            groups,
+            wildcards,
+            ids,
+            aliases: routing.aliases.clone(),
+            fallbacks: routing.fallbacks.clone(),
+            context_window_fallbacks: routing.context_window_fallbacks.clone(),
+            content_policy_fallbacks: routing.content_policy_fallbacks.clone(),
+            max_fallbacks,
+            names,
+            health,
+        }
     }
 
     /// All deployments in the order of the file.
@@ -104,8 +119,8 @@ impl Router {
     #[must_use]
     pub fn plan(&self, group: Group) -> Plan {
         let mut choices = draw(group.choices);
-        let names = self.fallback_names(&group.name);
-        let names = &names[..names.len().min(MAX_FALLBACKS)];
+        let names = named(&self.fallbacks, &group.name).unwrap_or_default();
+        let names = &names[..names.len().min(self.max_fallbacks)];
         for (place, target) in names.iter().enumerate() {
             if *target != group.name
                 && !names[..place].contains(target)
@@ -115,6 +130,30 @@ impl Router {
             }
         }
         Plan { choices }
+    }
+
+    /// Whether a group has others for such a complaint.
+    #[must_use]
+    pub fn has_detours(&self, complaint: Complaint, group: &str) -> bool {
+        named(self.detours(complaint), group).is_some()
+    }
+
+    /// What else may serve a call about which a provider of `group` has complained, without the groups that were tried before.
+    #[must_use]
+    pub fn detour(&self, complaint: Complaint, group: &str, tried: &[String]) -> Plan {
+        let names = named(self.detours(complaint), group).unwrap_or_default();
+        // The first that was tried is no fallback.
+        let room = self.max_fallbacks.saturating_sub(tried.len().saturating_sub(1));
+        let untried = names.iter().filter(|name| *name != group && !tried.contains(name)).take(room);
+        let found = untried.filter_map(|name| self.find(name).ok());
+        Plan { choices: found.flat_map(|group| draw(group.choices)).collect() }
+    }
+
+    fn detours(&self, complaint: Complaint) -> &BTreeMap<String, Vec<String>> {
+        match complaint {
+            Complaint::ContextWindow => &self.context_window_fallbacks,
+            Complaint::ContentPolicy => &self.content_policy_fallbacks,
+        }
     }
 
     /// Leaves out what is to rest after failures, unless that would be everything: nobody is refused because of failures of others.
@@ -160,11 +199,12 @@ impl Router {
         choices.extend(hits.filter(|hit| hit.deployment.model_name == public_name));
         choices
     }
+}
 
-    fn fallback_names(&self, group: &str) -> &[String] {
-        let without_prefix = group.split_once('/').map_or(group, |(_, rest)| rest);
-        [group, without_prefix, "*"].iter().find_map(|name| self.fallbacks.get(*name)).map_or(&[], Vec::as_slice)
-    }
+/// The targets of a group, by its name with and without its provider, and else those of every group.
+fn named<'f>(fallbacks: &'f BTreeMap<String, Vec<String>>, group: &str) -> Option<&'f [String]> {
+    let without_prefix = group.split_once('/').map_or(group, |(_, rest)| rest);
+    [group, without_prefix, "*"].iter().find_map(|name| fallbacks.get(*name)).map(Vec::as_slice)
 }
 
 fn choice(deployment: &Arc<Deployment>, model: String, group: &str) -> Choice {
