@@ -227,6 +227,13 @@ impl Attempt {
         if let Some(witness) = self.witness.take() {
             witness.end(&self.gateway, &entry);
         }
+        if let (Some(reserved), Some(cost)) = (entry.reserved, entry.cost.amount)
+            && cost > reserved
+        {
+            let id = &self.choice.deployment.id;
+            self.gateway.metrics.overran(id, &entry.provider);
+            self.gateway.refusals.overrun(&entry.model, id, cost, reserved);
+        }
         let receipt = slot.record(&entry);
         funds::settle(self.hold.take(), entry.cost.amount, self.gateway.config.counts_unknown, receipt.number());
         let tokens = entry.usage.as_ref().map_or(0, Usage::total);

@@ -15,7 +15,7 @@ use crate::admit::rate::{self, Limits, Rates};
 use crate::auth::{Directory, EntityKind, KeyRecord, Keyring};
 use crate::config::BudgetEntry;
 use crate::ledger::Ledger;
-use crate::metrics::BudgetLevel;
+use crate::metrics::{BudgetLevel, Cap};
 
 /// The entities that carry limits of their own.
 const LIMITED: [EntityKind; 4] = [EntityKind::Team, EntityKind::User, EntityKind::Tag, EntityKind::Customer];
@@ -137,20 +137,19 @@ pub(crate) async fn remember_bills(budgets: &Budgets, ledger: &Ledger) {
 pub(crate) fn levels(book: &LimitBook) -> Vec<BudgetLevel> {
     let now = Timestamp::now();
     let level = |status: Status| {
-        let max = status.cap?;
-        let left = max.0.saturating_sub(status.spent.0).saturating_sub(status.reserved.0);
+        let left = |max: NanoDollars| max.0.saturating_sub(status.spent.0).saturating_sub(status.reserved.0);
         let resets_in = status.resets_at.and_then(|at| Duration::try_from(at.duration_since(now)).ok());
-        Some(BudgetLevel {
+        BudgetLevel {
             scope: status.id.scope.kind().word(),
             id: status.id.scope.id().to_owned(),
             alias: book.alias(&status.id.scope),
             window: status.id.term.to_string(),
-            max,
-            remaining: NanoDollars(left),
+            cap: status.cap.map(|max| Cap { max, remaining: NanoDollars(left(max)) }),
+            soft_reached: status.soft.map(|soft| status.spent >= soft),
             resets_in,
-        })
+        }
     };
-    book.budgets.status(now).into_iter().filter_map(level).collect()
+    book.budgets.status(now).into_iter().map(level).collect()
 }
 
 /// Gives every new budget what the ledger knows of its scope, as long as the gateway runs. Calls that such a budget concerns wait

@@ -1,5 +1,8 @@
 //! Whatever docs/metrics.md names is on the page once a call of each kind has been made.
 
+#![allow(clippy::expect_used, reason = "a broken expectation is a failed test")]
+#![allow(clippy::print_stdout, reason = "what is missing is what a reader wants")]
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
@@ -42,7 +45,7 @@ async fn every_metric_that_is_documented_has_a_sample_after_a_call_of_each_kind(
             .set("fleetgate", "otel", json!({"endpoint": collector.origin()}))
     })
     .await;
-    let budget = json!({"max_budget": 5, "budget_duration": "1d"});
+    let budget = json!({"max_budget": 5, "soft_budget": 4, "budget_duration": "1d"});
     let with = |more: &serde_json::Value| {
         let mut all = budget.clone();
         all.as_object_mut().expect("a map").extend(more.as_object().expect("a map").clone());
@@ -59,6 +62,10 @@ async fn every_metric_that_is_documented_has_a_sample_after_a_call_of_each_kind(
     chat(&gw, &poor, "gpt-x").send().await.expect(402);
     let slow = gw.key(&json!({"rpm_limit": 0})).await;
     chat(&gw, &slow, "gpt-x").send().await.expect(429);
+
+    let dear = json!({"id": "c", "choices": [], "usage": {"prompt_tokens": 9_000_000, "completion_tokens": 9, "total_tokens": 9_000_009}});
+    upstream.reply(Reply::json(200, &dear));
+    chat(&gw, &key, "gpt-x").send().await.expect(200);
 
     let documented = documented();
     assert!(documented.len() > 30, "{documented:?}");

@@ -27,7 +27,7 @@ use family::Family;
 
 pub use call::{Admitted, Observation};
 pub use deployments::{DeploymentCounts, DeploymentReport, DeploymentState};
-pub use gauges::BudgetLevel;
+pub use gauges::{BudgetLevel, Cap};
 pub use labels::{CallLabels, Who};
 pub use page::Page;
 
@@ -60,6 +60,7 @@ pub struct Metrics {
     failures: Family<{ labels::FAILURE.len() }, AtomicU64>,
     budget_refusals: Family<1, AtomicU64>,
     rate_refusals: Family<1, AtomicU64>,
+    overruns: Family<2, AtomicU64>,
     pulse: OnceLock<Pulse>,
     watchers: Mutex<Vec<Watcher>>,
 }
@@ -79,6 +80,7 @@ impl Default for Metrics {
             failures: Family::new(labels::FAILURE, labels::REQUEST_OPEN, MOST_REQUESTS),
             budget_refusals: Family::new(["scope"], &[], MOST_REFUSALS),
             rate_refusals: Family::new(["scope"], &[], MOST_REFUSALS),
+            overruns: Family::new(["model_id", "api_provider"], &[], MOST_LATENCIES),
             pulse: OnceLock::new(),
             watchers: Mutex::default(),
         }
@@ -129,6 +131,13 @@ impl Metrics {
     /// Counts a call that a rate limit refused. `scope` as in [`Metrics::budget_refused`].
     pub fn rate_refused(&self, scope: &str) {
         self.rate_refusals.get(&[scope.into()], |_| AtomicU64::default()).fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts an answer that has cost more than was reserved for it.
+    pub fn overran(&self, model_id: &str, provider: &str) {
+        self.overruns
+            .get(&[model_id.into(), provider.into()], |_| AtomicU64::default())
+            .fetch_add(1, Ordering::Relaxed);
     }
 
     /// Says whom to ask about the ledger. The first one counts.

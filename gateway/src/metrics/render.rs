@@ -44,6 +44,8 @@ impl Metrics {
         );
         counters(page, &self.budget_refusals, "fleetgate_budget_refusals_total", "Calls that a budget refused.");
         counters(page, &self.rate_refusals, "fleetgate_rate_refusals_total", "Calls that a rate limit refused.");
+        let help = "Answers that have cost more than was reserved for them.";
+        counters(page, &self.overruns, "fleetgate_budget_overruns_total", help);
     }
 
     fn latencies(&self, page: &mut Page) {
