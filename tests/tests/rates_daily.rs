@@ -1,6 +1,7 @@
 //! Calls and tokens in a day: they outlive a restart, and gateways share them.
 
 #![allow(clippy::expect_used, reason = "a broken expectation is a failed test")]
+#![allow(clippy::print_stdout, reason = "the figures are what a reader wants")]
 
 use fleetgate_tests::upstream::openai::chat_request;
 use fleetgate_tests::{Answer, Gateway, Postgres, Upstream, eventually};
