@@ -260,6 +260,8 @@ impl Attempt {
     /// How it went, for its deployment.
     fn outcome(&self, entry: &Entry) -> Outcome {
         match (self.outcome, entry.http_status, entry.status) {
+            // Many a provider counts no tokens, and is well.
+            (None, Some(400..500), _) if self.endpoint == Endpoint::CountTokens => Outcome::Unknown,
             (Some(outcome), ..) => outcome,
             (_, Some(status), _) if status >= 400 => Outcome::Refused(status),
             (_, _, Status::Success) => Outcome::Success,

@@ -1,5 +1,6 @@
 //! A deployment that fails is left out for a while, and nobody is refused because of that.
 
+use fleetgate_tests::upstream::anthropic;
 use fleetgate_tests::upstream::openai::{chat_events, chat_request, stream_request};
 use fleetgate_tests::{Answer, Gateway, MASTER_KEY, Reply, Upstream, eventually};
 use serde_json::{Value, json};
@@ -42,6 +43,21 @@ async fn a_deployment_that_wants_to_be_left_alone_is_and_is_asked_again_later() 
         (first.requests().len() > 2).then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_provider_that_counts_no_tokens_is_well() {
+    let (first, second) = (Upstream::start().await, Upstream::start().await);
+    let gw = Gateway::start(|c| {
+        let c = c.deployment("sonnet", "anthropic/claude-sonnet-4-5", &first, &json!({"order": 1}));
+        c.deployment("sonnet", "anthropic/claude-sonnet-4-5", &second, &json!({"order": 2}))
+    })
+    .await;
+    first.reply(failure(404));
+    let body = anthropic::request("sonnet");
+    gw.post("/v1/messages/count_tokens").bearer(MASTER_KEY).json(&body).send().await.expect(200);
+    gw.post("/v1/messages").bearer(MASTER_KEY).json(&body).send().await.expect(200);
+    assert_eq!((first.requests().len(), second.requests().len()), (2, 1));
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ async fn gateway(upstream: &Upstream) -> Gateway {
     Gateway::start(|c| c.deployment("or", "openrouter/openai/gpt-4o", upstream, &base)).await
 }
 
-fn request(more: Value) -> Value {
+fn request(more: &Value) -> Value {
     let mut body = json!({"model": "or", "messages": [{"role": "user", "content": "hi"}]});
     body.as_object_mut().expect("a map").extend(more.as_object().expect("a map").clone());
     body
@@ -45,18 +45,18 @@ async fn a_call_without_a_limit_gets_one_that_the_reservation_pays_for() {
         (poor, json!({"max_completion_tokens": 9_000}), "max_completion_tokens", 1_000),
     ] {
         let key = gw.key(&json!({"max_budget": max_budget})).await;
-        let answer = chat(&gw, &key, &request(more.clone())).await.expect(200);
+        let answer = chat(&gw, &key, &request(&more)).await.expect(200);
         let sent = upstream.requests().pop().expect("it was sent").json();
         let limit = sent[member].as_u64().expect("a limit was sent");
         assert!(limit <= most && limit >= most / 2, "{more}: {sent}");
         assert_eq!(answer.header("x-fleetgate-output-limit"), limit.to_string(), "{more}");
     }
-    let asked = request(json!({"max_tokens": 77}));
+    let asked = request(&json!({"max_tokens": 77}));
     let rich = gw.key(&json!({"max_budget": rich})).await;
     assert_eq!(chat(&gw, &rich, &asked).await.expect(200).header("x-fleetgate-output-limit"), "");
     assert_eq!(upstream.requests().pop().expect("it was sent").json()["max_tokens"], 77);
     // Without a budget nothing is put into a request.
-    chat(&gw, MASTER_KEY, &request(json!({}))).await.expect(200);
+    chat(&gw, MASTER_KEY, &request(&json!({}))).await.expect(200);
     assert_eq!(upstream.requests().pop().expect("it was sent").json().get("max_tokens"), None);
 }
 
@@ -69,7 +69,7 @@ async fn the_dearest_of_several_models_is_reserved() {
     for models in [json!(null), json!(["openai/gpt-4o", "nobody/knows"]), json!(["anthropic/claude-opus-4.5"])] {
         let more = if models.is_null() { json!({}) } else { json!({"models": models}) };
         upstream.reply(costing(0.000_1));
-        let mut body = request(more);
+        let mut body = request(&more);
         body["max_tokens"] = json!(1000);
         chat(&gw, &key, &body).await.expect(200);
         reserved.push(gw.rows().await[0].reserved_nanousd.expect("a reservation"));
@@ -83,7 +83,7 @@ async fn what_costs_more_than_was_reserved_counts_wholly_and_raises_an_alarm() {
     let upstream = Upstream::start().await;
     let gw = gateway(&upstream).await;
     let key = gw.key(&json!({"key_alias": "vk", "max_budget": 2.6})).await;
-    let mut body = request(json!({}));
+    let mut body = request(&json!({}));
     body["max_tokens"] = json!(100);
     for _ in 0..3 {
         upstream.reply(costing(0.9));

@@ -146,6 +146,9 @@ impl Health {
                 self.succeeded_in(self.minute(now), 1);
                 if self.is_failing.load(Ordering::Relaxed) {
                     self.is_failing.store(false, Ordering::Relaxed);
+                    if !self.is_cool(|| now) {
+                        self.cool_until.store(0, Ordering::Relaxed);
+                    }
                 }
                 return None;
             }

@@ -134,6 +134,8 @@ pub(super) struct Counter {
     pub(super) day_tokens: Window,
     /// The day whose earlier calls and tokens are counted.
     loaded_day: Option<i64>,
+    /// The limit came in the middle of a day.
+    must_load: bool,
     /// The slots in which nothing more was to be had.
     denied: [Option<i64>; 5],
 }
@@ -158,13 +160,20 @@ impl Counter {
         if self.loaded_day != Some(day) {
             self.day_requests.add(day, requests);
             self.day_tokens.add(day, tokens);
-            self.loaded_day = Some(day);
+            (self.loaded_day, self.must_load) = (Some(day), false);
         }
     }
 
-    /// Forgets what a day has seen: it is to be loaded again.
+    /// Forgets what a day has seen.
+    pub(super) fn forget_day(&mut self) {
+        (self.day_requests, self.day_tokens) = (Window::default(), Window::default());
+        (self.loaded_day, self.must_load) = (None, false);
+    }
+
+    /// The same, and it is to be loaded.
     pub(super) fn unload(&mut self) {
-        (self.day_requests, self.day_tokens, self.loaded_day) = (Window::default(), Window::default(), None);
+        self.forget_day();
+        self.must_load = true;
     }
 
     /// Whether it can be dropped without anything being forgotten.
@@ -174,6 +183,7 @@ impl Counter {
             && self.held == 0
             && self.held_granted == 0
             && self.loaded_day.is_none()
+            && !self.must_load
     }
 
     pub(super) fn window(&mut self, measure: Measure) -> Option<&mut Window> {
@@ -217,7 +227,8 @@ impl Counter {
         let slot = ask.moment.slot_of(measure);
         let remaining = cap.saturating_sub(window.used());
         let shortage = Shortage { measure, cap, remaining, needed, until: 0, awaits_grant: false, awaits_load: false };
-        if measure.is_daily() && day.start < ask.began && self.loaded_day != Some(day.start) {
+        let is_known = ask.leased || (day.start >= ask.began && !self.must_load) || self.loaded_day == Some(day.start);
+        if measure.is_daily() && !is_known {
             return Some(Shortage { until: at.as_second() + 1, awaits_load: true, ..shortage });
         }
         if needed > remaining {

@@ -132,9 +132,15 @@ impl Rates {
         let mut state = self.shared.state();
         let was_daily = state.rules.caps(scope).is_daily();
         state.rules.state(scope, limits);
-        if !was_daily && let Some(counter) = state.counters.get_mut(scope) {
+        let is_daily = state.rules.caps(scope).is_daily();
+        if is_daily && !was_daily {
             // Nobody has counted for the day until now.
-            counter.unload();
+            state.counters.entry(scope.clone()).or_default().unload();
+        } else if was_daily
+            && !is_daily
+            && let Some(counter) = state.counters.get_mut(scope)
+        {
+            counter.forget_day();
         }
         drop(state);
         let _noted = self.clone().noted();

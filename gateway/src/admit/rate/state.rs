@@ -76,7 +76,7 @@ impl State {
     /// Days begin as this calendar says. Those that began before `began` are to be loaded, unless gateways share what they saw.
     pub(super) fn set_days(&mut self, calendar: Calendar, began: Timestamp) {
         (self.calendar, self.day) = (calendar, Day { start: 0, end: 0 });
-        self.began = if self.leased { i64::MIN } else { began.as_second() };
+        self.began = began.as_second();
     }
 
     pub(super) fn grain(&self) -> Grain {

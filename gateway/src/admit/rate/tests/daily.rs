@@ -74,7 +74,9 @@ fn a_limit_that_comes_later_knows_what_the_day_has_seen() {
     let key = scope("key:a");
     let limits = |caps| Limits { caps, ..Limits::default() };
     let daily = limits(RateCaps { rpd: Some(2), ..RateCaps::default() });
-    for seen in [1, 2] {
+    // Also on a day that this process saw from its beginning.
+    for (seen, day) in [(1, "22"), (2, "22"), (1, "23")] {
+        let when = |text: &str| format!("2026-11-{day}T{text}Z").parse().unwrap();
         rates.set(&key, &limits(rpm(100)));
         let _ = call(&rates, 0, when("08:00:00")).unwrap();
         rates.set(&key, &daily);
