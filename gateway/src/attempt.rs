@@ -223,7 +223,11 @@ impl Attempt {
         entry.upstream_id = reading.id;
         entry.service_tier = reading.service_tier;
         log(&entry);
-        self.gateway.router.note(&self.choice.deployment, self.outcome(&entry), self.retry_after);
+        let (outcome, group) = (self.outcome(&entry), &self.choice.group);
+        self.gateway.router.note(&self.choice.deployment, outcome, self.retry_after);
+        if self.gateway.router.group_name(&entry.model_requested) != group && outcome != Outcome::Unknown {
+            self.gateway.metrics.fell_back(&entry.model_requested, group, outcome == Outcome::Success);
+        }
         if let Some(witness) = self.witness.take() {
             witness.end(&self.gateway, &entry);
         }

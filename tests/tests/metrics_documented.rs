@@ -42,6 +42,8 @@ async fn every_metric_that_is_documented_has_a_sample_after_a_call_of_each_kind(
         c.deployment("gpt-x", "openai/gpt-4.1-mini", &upstream, &json!({"order": 1}))
             .deployment("gpt-x", "openai/gpt-4.1-mini", &upstream, &json!({"order": 2, "timeout": 60}))
             .deployment("free", "openai/self-made", &upstream, &free)
+            .deployment("lone", "openai/gpt-4.1-mini", &upstream, &json!({}))
+            .set("router_settings", "fallbacks", json!([{"lone": ["free"]}]))
             .set("fleetgate", "otel", json!({"endpoint": collector.origin()}))
     })
     .await;
@@ -58,6 +60,12 @@ async fn every_metric_that_is_documented_has_a_sample_after_a_call_of_each_kind(
     chat(&gw, &key, "free").send().await.expect(200);
     upstream.reply(Reply::json(429, &json!({"error": {"message": "slow down"}})).header("retry-after", "3600"));
     chat(&gw, &key, "gpt-x").send().await.expect(200);
+    let down = Reply::json(500, &json!({"error": {"message": "down"}}));
+    upstream.reply(down.clone());
+    assert_eq!(chat(&gw, &key, "lone").send().await.expect(200).header("x-litellm-model-group"), "free");
+    upstream.reply(down.clone());
+    upstream.reply(down);
+    chat(&gw, &key, "lone").send().await.expect(500);
     let poor = gw.key(&json!({"max_budget": 0})).await;
     chat(&gw, &poor, "gpt-x").send().await.expect(402);
     let slow = gw.key(&json!({"rpm_limit": 0})).await;

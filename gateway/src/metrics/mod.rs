@@ -38,6 +38,8 @@ const MOST_LATENCIES: usize = 200;
 const MOST_REQUESTS: usize = 4000;
 const MOST_REFUSALS: usize = 64;
 
+const FALLBACK_LABELS: [&str; 2] = ["requested_model", "fallback_model"];
+
 /// What the ledger says about itself.
 #[derive(Debug, Clone, Default)]
 pub struct LedgerPulse {
@@ -61,6 +63,8 @@ pub struct Metrics {
     budget_refusals: Family<1, AtomicU64>,
     rate_refusals: Family<1, AtomicU64>,
     overruns: Family<2, AtomicU64>,
+    good_fallbacks: Family<2, AtomicU64>,
+    failed_fallbacks: Family<2, AtomicU64>,
     pulse: OnceLock<Pulse>,
     watchers: Mutex<Vec<Watcher>>,
 }
@@ -81,6 +85,8 @@ impl Default for Metrics {
             budget_refusals: Family::new(["scope"], &[], MOST_REFUSALS),
             rate_refusals: Family::new(["scope"], &[], MOST_REFUSALS),
             overruns: Family::new(["model_id", "api_provider"], &[], MOST_LATENCIES),
+            good_fallbacks: Family::new(FALLBACK_LABELS, &[0], MOST_LATENCIES),
+            failed_fallbacks: Family::new(FALLBACK_LABELS, &[0], MOST_LATENCIES),
             pulse: OnceLock::new(),
             watchers: Mutex::default(),
         }
@@ -138,6 +144,13 @@ impl Metrics {
         self.overruns
             .get(&[model_id.into(), provider.into()], |_| AtomicU64::default())
             .fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts an attempt at another group than the one that was asked for.
+    pub fn fell_back(&self, requested_model: &str, fallback_model: &str, succeeded: bool) {
+        let family = if succeeded { &self.good_fallbacks } else { &self.failed_fallbacks };
+        let values = [requested_model.into(), fallback_model.into()];
+        family.get(&values, |_| AtomicU64::default()).fetch_add(1, Ordering::Relaxed);
     }
 
     /// Says whom to ask about the ledger. The first one counts.

@@ -93,12 +93,18 @@ impl Router {
         &self.aliases
     }
 
+    /// The group that a name stands for.
+    #[must_use]
+    pub fn group_name<'n>(&'n self, model: &'n str) -> &'n str {
+        self.aliases.get(model).map_or(model, String::as_str)
+    }
+
     /// The group that serves a name, in LiteLLM's order: alias, exact name, wildcard, deployment id, upstream model.
     ///
     /// # Errors
     /// When no entry fits.
     pub fn find(&self, model: &str) -> Result<Group, NoRoute> {
-        let name = self.aliases.get(model).map_or(model, String::as_str);
+        let name = self.group_name(model);
         let mut choices = self.exact(name);
         if choices.is_empty() {
             choices = self.matching(name);
