@@ -62,6 +62,8 @@ pub(crate) struct Attempt {
     outcome: Option<Outcome>,
     /// How long the provider wants to be left alone.
     retry_after: Option<Duration>,
+    /// Tokens, once it is over.
+    used: u64,
 }
 
 impl Attempt {
@@ -128,6 +130,7 @@ impl Attempt {
             unanswered: None,
             outcome: None,
             retry_after: None,
+            used: 0,
         })
     }
 
@@ -147,8 +150,14 @@ impl Attempt {
     }
 
     /// Ends an attempt whose answer was read whole and is not passed on; what it cost is charged all the same. Its row is durable
-    /// before another group is tried.
-    pub(crate) fn complained(mut self, reply: &Reply, ask: &Ask, body: Bytes, complaint: Complaint) -> SettledReceipt {
+    /// before another group is tried. Also gives the tokens that it used.
+    pub(crate) fn complained(
+        mut self,
+        reply: &Reply,
+        ask: &Ask,
+        body: Bytes,
+        complaint: Complaint,
+    ) -> (SettledReceipt, u64) {
         self.note_head(reply);
         let (status, headers) = (reply.head.status, &reply.head.headers);
         self.meter = Some(Meter::new(self.endpoint, status, headers, ask.stream, false));
@@ -156,7 +165,7 @@ impl Attempt {
         if !status.is_success() && complaint == Complaint::ContentPolicy {
             self.outcome = Some(Outcome::ContentPolicy(status.as_u16()));
         }
-        self.settle(End::Complete)
+        (self.settle(End::Complete), self.used)
     }
 
     /// Ends an attempt that got no answer. Its row is durable before anything is tried again or refused.
@@ -241,6 +250,7 @@ impl Attempt {
         let receipt = slot.record(&entry);
         funds::settle(self.hold.take(), entry.cost.amount, self.gateway.config.counts_unknown, receipt.number());
         let tokens = entry.usage.as_ref().map_or(0, Usage::total);
+        self.used = tokens;
         std::mem::replace(&mut self.rate, RateHold::none()).settle(tokens, entry.ended_at);
         if let Some(call_rate) = self.call_rate.take() {
             call_rate.settle(tokens, entry.ended_at);

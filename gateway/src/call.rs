@@ -213,7 +213,11 @@ async fn attempt_each(
             Ok((mut reply, strip_usage)) => {
                 let so_far = &tries[..number];
                 if let Some(detour) = detour::find(gateway, ask, so_far, tried, &mut reply, patience).await {
-                    attempt.complained(&reply, ask, detour.body, detour.complaint).await?;
+                    let (receipt, tokens) = attempt.complained(&reply, ask, detour.body, detour.complaint);
+                    if let Some(rate) = call_rate {
+                        rate.add(tokens);
+                    }
+                    receipt.await?;
                     return Ok(Leg::Detour(detour.plan));
                 }
                 let Some(next) = next(&tries, this, reply.head.status) else {

@@ -64,7 +64,8 @@ async fn a_prompt_that_is_too_long_goes_to_the_group_for_long_ones_at_once() {
 async fn refused_content_goes_to_a_group_that_may_have_it_and_both_are_charged() {
     let lists = [("content_policy_fallbacks", json!([{"small": ["large"]}]))];
     let fleet = fleet("router_settings", &lists).await;
-    let key = fleet.gw.key(&json!({"key_alias": "vk", "max_budget": 5})).await;
+    // Four answers have 1,050 tokens each.
+    let key = fleet.gw.key(&json!({"key_alias": "vk", "max_budget": 5, "tpd_limit": 4000})).await;
     fleet.small.reply(Reply::literal(400, REFUSED));
     fleet.chat(&key).await.expect(200);
     let filtered = json!({"id": "chatcmpl-1", "object": "chat.completion", "model": "gpt-4.1-mini",
@@ -83,6 +84,7 @@ async fn refused_content_goes_to_a_group_that_may_have_it_and_both_are_charged()
     let stream = fleet.gw.post("/v1/chat/completions").bearer(&key).json(&stream_request("small"));
     stream.send().await.expect(200);
     assert_eq!(fleet.asked(), (3, 2));
+    assert_eq!(fleet.chat(&key).await.expect(429).header("rate_limit_type"), "tokens_per_day");
 }
 
 #[tokio::test]

@@ -30,8 +30,11 @@ impl Pricer {
         }
         let (vendor, model) = wanted.asked.split_once('/')?;
         let (_, vendor) = VENDORS.iter().find(|(theirs, _)| *theirs == vendor)?;
-        // `:online`, `:nitro` and the like say how it is served.
-        let model = model.split(':').next().unwrap_or(model);
+        // `:online`, `:nitro` and the like say how it is served, `:free` that nobody pays.
+        let (model, variant) = model.split_once(':').unwrap_or((model, ""));
+        if variant == "free" {
+            return None;
+        }
         let catalogue = self.catalogue.load();
         // They write claude-sonnet-4.5, Anthropic writes claude-sonnet-4-5.
         let (name, row) = catalogue.find(vendor, model).or_else(|| catalogue.find(vendor, &model.replace('.', "-")))?;
@@ -66,7 +69,7 @@ mod tests {
             assert_eq!(found("openrouter", asked).as_deref(), Some(name), "{asked}");
             assert_eq!(found("openai", asked), None);
         }
-        for unknown in ["auto", "openrouter/auto", "nobody/gpt-4o", "openai/nothing"] {
+        for unknown in ["auto", "openrouter/auto", "openai/gpt-4o:free", "nobody/gpt-4o", "openai/nothing"] {
             assert_eq!(found("openrouter", unknown), None, "{unknown}");
         }
     }

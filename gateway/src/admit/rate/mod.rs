@@ -166,7 +166,9 @@ impl Rates {
             self.shared.announce();
         }
         match admitted {
-            Ok(lines) => Ok(RateHold { shared: (!lines.is_empty()).then(|| Arc::clone(&self.shared)), lines }),
+            Ok(lines) => {
+                Ok(RateHold { shared: (!lines.is_empty()).then(|| Arc::clone(&self.shared)), lines, before: 0 })
+            }
             Err((scope, shortage, moment)) => {
                 let seconds = shortage.until - moment.at.as_second();
                 Err(RateLimited {
