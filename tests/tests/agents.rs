@@ -103,7 +103,7 @@ impl Desk {
     }
 
     async fn run(&self, line: &str) -> Output {
-        const ENOUGH: Duration = Duration::from_secs(90);
+        const ENOUGH: Duration = Duration::from_secs(240);
         let block = workspace().join("shell/fleetgate.sh");
         let mut bash = Command::new("bash");
         bash.arg("-c").arg(format!(". '{}'\n{line}", block.display()));
@@ -182,8 +182,9 @@ async fn codex_asks_once_for_what_its_budget_cannot_pay_and_shows_why() {
 #[tokio::test]
 async fn opencode_stops_at_what_its_budget_cannot_pay_and_shows_why() {
     let Some(desk) = desk_with(spent()).await else { return };
-    // Besides the answer it may want a title; it asks npm for plugins, which nothing switches off.
-    desk.is_stopped_after(2, "opencode-glm run hi", &["registry.npmjs.org:443"]).await;
+    // It ends with its answer's one call. Until that goes out, which takes long on a busy machine, it asks again and again for a
+    // title, ever more slowly. It also asks npm for plugins, which nothing switches off.
+    desk.is_stopped_after(15, "opencode-glm run hi", &["registry.npmjs.org:443"]).await;
 }
 
 #[tokio::test]
