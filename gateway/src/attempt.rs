@@ -109,6 +109,7 @@ impl Attempt {
             destination: None,
             bytes: None,
             address: None,
+            next_proxy: None,
         };
         let slot = gateway.ledger.begin(&entry).await?;
         let witness = Witness::begin(gateway, &entry, head, &outgoing.request, ask.stream);

@@ -25,8 +25,8 @@ use crate::auth::{Directory, Keyring, Mesh};
 use crate::config::{Config, Finding, OnClientGone, Severity};
 use crate::egress::Dialer;
 use crate::front::{
-    Answer, Arrival, Door, Intake, ListenError, Listener, MeshListenError, MeshListeners, TunnelIntake, Workers,
-    accept_socks, serve,
+    Answer, Arrival, Door, Intake, ListenError, Listener, MeshListenError, MeshListeners, PlainIntake, Socks,
+    TunnelIntake, Workers, accept_socks, serve,
 };
 use crate::gateway::Gateway;
 use crate::ledger::{Leasable, LeasedBudgets, LeasedRates, Ledger, LedgerError};
@@ -39,7 +39,7 @@ use crate::respond::{Refusal, VERSION};
 use crate::route::Router;
 use crate::trace::{Post, Tracer};
 use crate::witness::Visit;
-use crate::{call, tunnel};
+use crate::{call, plain, tunnel};
 
 /// A gateway that listens.
 #[derive(Debug)]
@@ -143,7 +143,7 @@ pub(crate) async fn boot(config: Config, config_warnings: usize, notifier: &Noti
     let in_mesh: Vec<SocketAddr> = mesh.iter().flat_map(MeshListeners::addresses).collect();
     let listening = listeners.iter().chain(&proxy_listeners).chain(&socks_listeners).map(Listener::address);
     let listening = listening.chain(in_mesh.iter().copied()).collect();
-    let dialer = Arc::new(Dialer::new(config.egress.clone(), listening));
+    let dialer = Arc::new(Dialer::new(config.egress.clone(), &config.forward_proxy, ledger.is_shared(), listening));
     let pricer = Pricer::new(catalogue_at_start(&config.catalogue)?).with_adjustments(config.price_adjustments.clone());
     let pricer = Arc::new(pricer);
     tokio::spawn(keep_fresh(Arc::clone(&pricer), client.clone(), config.catalogue.clone()));
@@ -169,6 +169,7 @@ pub(crate) async fn boot(config: Config, config_warnings: usize, notifier: &Noti
     let engines: Vec<Arc<dyn Leasable>> = vec![
         Arc::new(LeasedBudgets::new(budgets.clone(), calendar, config.counts_unknown)),
         Arc::new(LeasedRates::new(rates.clone())),
+        dialer.leasable(),
     ];
     let address = in_mesh.first().copied().or_else(|| listeners.first().map(Listener::address));
     let address = address.map(|address| address.to_string()).unwrap_or_default();
@@ -290,6 +291,7 @@ impl Booted {
             let held = gateway.dialer.hold();
             tokio::spawn(async move { tunnel::serve_socks(&gateway, stream, peer, &held).await });
         };
+        let also_socks = gateway.config.forward_proxy.socks5.then(|| Arc::new(socks.clone()) as Socks);
         let (tell, told) = watch::channel(());
         let stop_both = async {
             stop.await;
@@ -308,8 +310,8 @@ impl Booted {
         tokio::join!(
             stop_both,
             in_mesh,
-            serve(listeners, Arc::clone(&workers), Arc::clone(&api), stopped(told.clone())),
-            serve(proxy_listeners, Arc::clone(&workers), proxy, stopped(told.clone())),
+            serve(listeners, Arc::clone(&workers), Arc::clone(&api), None, stopped(told.clone())),
+            serve(proxy_listeners, Arc::clone(&workers), proxy, also_socks, stopped(told.clone())),
             accept_socks(socks_listeners, socks, stopped(told)),
         );
         gateway.dialer.stop().await;
@@ -333,7 +335,7 @@ async fn answer(gateway: Arc<Gateway>, admin: axum::Router, request: Request<Inc
             serve_call(&gateway, intake, visit).await
         }
         Arrival::Tunnel(intake) => return connect(&gateway, intake, Door::Api).await,
-        Arrival::AbsoluteForm(_) => Err(Refusal::AbsoluteForm),
+        Arrival::AbsoluteForm(intake) => return pass_on(&gateway, intake, Door::Api).await,
         Arrival::Other(request) => Ok(manage(admin, request, peer).await),
     };
     let mut answer = result.unwrap_or_else(|refusal| refusal.answer(dialect));
@@ -344,12 +346,12 @@ async fn answer(gateway: Arc<Gateway>, admin: axum::Router, request: Request<Inc
     answer
 }
 
-/// What the forward proxy's port serves. No path and no host name has a meaning of its own there.
+/// What the forward proxy's port serves: what is meant for other machines. No path and no host name has a meaning of its own there.
 async fn forward(gateway: Arc<Gateway>, request: Request<Incoming>, peer: SocketAddr) -> Answer {
     let method = request.method().clone();
     match Arrival::sort(request, peer) {
         Arrival::Tunnel(intake) => connect(&gateway, intake, Door::Proxy).await,
-        Arrival::AbsoluteForm(_) => closing(&Refusal::AbsoluteForm),
+        Arrival::AbsoluteForm(intake) => pass_on(&gateway, intake, Door::Proxy).await,
         Arrival::Call(_) | Arrival::Other(_) => closing(&Refusal::ProxyOnly(method.to_string())),
     }
 }
@@ -364,8 +366,12 @@ async fn connect(gateway: &Arc<Gateway>, intake: TunnelIntake, door: Door) -> An
     }
 }
 
-/// A refusal that ends its connection: what a client sends behind a `CONNECT` is meant for another, and must not be read as the
-/// next request.
+async fn pass_on(gateway: &Arc<Gateway>, intake: PlainIntake, door: Door) -> Answer {
+    plain::serve(gateway, intake, door).await.unwrap_or_else(|refusal| closing(&refusal))
+}
+
+/// A refusal that ends its connection: what a client sends behind a `CONNECT`, or as a body for another machine, must not be read
+/// as the next request.
 fn closing(refusal: &Refusal) -> Answer {
     let mut answer = refusal.answer(Dialect::OpenAi);
     let headers = answer.headers_mut();

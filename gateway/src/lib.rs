@@ -27,6 +27,7 @@ mod funds;
 mod gateway;
 mod limits;
 mod notify;
+mod plain;
 mod tunnel;
 mod witness;
 

@@ -42,7 +42,7 @@ pub enum Refusal {
     #[error(transparent)]
     Denied(#[from] Denied),
     /// The same on a tunnel, which has a status of its own.
-    #[error("{0}")]
+    #[error("{}", at_a_proxy(.0))]
     ProxyDenied(Denied),
     /// Known, but not allowed.
     #[error(transparent)]
@@ -120,13 +120,10 @@ pub enum Refusal {
         /// Why, in words.
         message: String,
     },
-    /// A plain-HTTP proxy request.
+    /// Something for this machine, where only what is for others is served.
     #[error(
-        "plain http:// is not forwarded; tunnels for https:// are (CONNECT). If this call was meant for the gateway itself, set NO_PROXY to its host"
+        "only what is meant for other machines is served here (CONNECT host:port), not {0} of a path; the API has its own port"
     )]
-    AbsoluteForm,
-    /// Something else than a tunnel, where only tunnels are served.
-    #[error("only CONNECT is served here, not {0}; the API has its own port, and plain http:// is not forwarded")]
     ProxyOnly(String),
     /// No such path.
     #[error("no such path: {0}; GET /v1/models lists models, docs/api.md lists paths")]
@@ -166,6 +163,16 @@ pub enum Refusal {
     NotFound(String),
 }
 
+/// A denial to a program that takes the gateway for a proxy: its `Authorization` is the destination's.
+fn at_a_proxy(denied: &Denied) -> String {
+    match denied {
+        Denied::NoKey => "this proxy asks for a virtual key: write its address as http://any:sk-…@HOST:PORT, or send \
+                          'Proxy-Authorization: Bearer sk-…'"
+            .to_owned(),
+        _ => denied.to_string(),
+    }
+}
+
 impl Refusal {
     fn status(&self, dialect: Dialect) -> StatusCode {
         match self {
@@ -184,21 +191,26 @@ impl Refusal {
             Self::Body(BodyError::TooLarge { .. }) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Body(BodyError::UnknownEncoding(_)) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Body(BodyError::Silent) => StatusCode::REQUEST_TIMEOUT,
-            Self::Body(_) | Self::Ask(_) | Self::NoRoute(_) | Self::BadRequest { .. } | Self::AbsoluteForm => {
-                StatusCode::BAD_REQUEST
-            }
+            Self::Body(_) | Self::Ask(_) | Self::NoRoute(_) | Self::BadRequest { .. } => StatusCode::BAD_REQUEST,
             Self::Request(_) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Upstream { source: ClientError::Timeout { .. }, .. } => StatusCode::GATEWAY_TIMEOUT,
             Self::Upstream { .. } => StatusCode::BAD_GATEWAY,
             Self::Ledger(LedgerError::AliasTaken(_)) => StatusCode::BAD_REQUEST,
             Self::Ledger(_) | Self::Unrecorded(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Tunnel(refused) => match refused {
-                TunnelRefused::Authority(_) | TunnelRefused::Body => StatusCode::BAD_REQUEST,
+                TunnelRefused::Authority(_)
+                | TunnelRefused::Body
+                | TunnelRefused::PlainHttpOff
+                | TunnelRefused::Scheme(_)
+                | TunnelRefused::Framing(_) => StatusCode::BAD_REQUEST,
                 TunnelRefused::Port { .. }
                 | TunnelRefused::Policy { .. }
                 | TunnelRefused::Destination { .. }
                 | TunnelRefused::Myself(_) => StatusCode::FORBIDDEN,
-                TunnelRefused::Resolve { .. } | TunnelRefused::Connect { .. } => StatusCode::BAD_GATEWAY,
+                TunnelRefused::Resolve { .. }
+                | TunnelRefused::Connect { .. }
+                | TunnelRefused::NextProxy { .. }
+                | TunnelRefused::Answer { .. } => StatusCode::BAD_GATEWAY,
                 TunnelRefused::TooMany(_) => StatusCode::SERVICE_UNAVAILABLE,
                 TunnelRefused::TooManyOfKey { .. } | TunnelRefused::BytesSpent { .. } => StatusCode::TOO_MANY_REQUESTS,
                 TunnelRefused::Uncounted(_) => StatusCode::SERVICE_UNAVAILABLE,
@@ -226,7 +238,7 @@ impl Refusal {
             Self::Rate(_) => "rate_limit_error",
             Self::Unpriced(_) => "model_cost_map_missing",
             Self::Body(BodyError::TooLarge { .. }) => "request_too_large",
-            Self::Body(_) | Self::Ask(_) | Self::NoRoute(_) | Self::AbsoluteForm => "invalid_request_error",
+            Self::Body(_) | Self::Ask(_) | Self::NoRoute(_) => "invalid_request_error",
             Self::Request(_) => "upstream_address",
             Self::Upstream { source, .. } => match source {
                 ClientError::Connect { .. } => "upstream_unreachable",

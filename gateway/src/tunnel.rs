@@ -16,7 +16,7 @@ use uuid::Uuid;
 use crate::admit::admit_tunnel;
 use crate::admit::budget::Hold as BudgetHold;
 use crate::auth::{Caller, Denied, authenticate, check_owners, trusted};
-use crate::egress::{Hold, Opened, TunnelRefused};
+use crate::egress::{Hold, Opened, Purpose, TunnelRefused};
 use crate::front::{Answer, Door, SocksClient, SocksReply, TunnelIntake};
 use crate::funds;
 use crate::gateway::Gateway;
@@ -40,7 +40,9 @@ pub(crate) async fn serve(gateway: &Arc<Gateway>, intake: TunnelIntake, door: Do
     let user_agent = headers.get(header::USER_AGENT);
     let user_agent = user_agent.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
     let has_body = headers.contains_key(header::CONTENT_LENGTH) || headers.contains_key(header::TRANSFER_ENCODING);
-    let asked = Asked { authority, has_body, user_agent, endpoint: "connect", started_at };
+    let parsed = if has_body { Err(TunnelRefused::Body) } else { Authority::parse(&authority).map_err(Into::into) };
+    let purpose = Purpose::Tunnel;
+    let asked = Asked { written: authority, parsed, user_agent, endpoint: "connect", purpose, started_at };
     let (opened, mut row) = open(gateway, caller, peer, asked).await?;
     let mut answer = empty(StatusCode::OK);
     if let Some(reported) = row.opened(&opened) {
@@ -103,7 +105,9 @@ async fn open_for_socks(gateway: &Gateway, client: &mut SocksClient, peer: Socke
         }
     }?;
     let authority = client.request().await?;
-    let asked = Asked { authority, has_body: false, user_agent: None, endpoint: "socks5", started_at };
+    let parsed = Authority::parse(&authority).map_err(Into::into);
+    let purpose = Purpose::Tunnel;
+    let asked = Asked { written: authority, parsed, user_agent: None, endpoint: "socks5", purpose, started_at };
     match open(gateway, caller, peer, asked).await {
         Ok(opened) => Some(opened),
         Err(refusal) => {
@@ -124,7 +128,7 @@ fn socks_reply(refusal: &Refusal) -> SocksReply {
             | TunnelRefused::Myself(_) => SocksReply::NotAllowed,
             TunnelRefused::Resolve { .. } => SocksReply::HostUnreachable,
             TunnelRefused::Connect { cause, .. } if cause.contains("refused") => SocksReply::Refused,
-            TunnelRefused::Connect { .. } => SocksReply::HostUnreachable,
+            TunnelRefused::Connect { .. } | TunnelRefused::NextProxy { .. } => SocksReply::HostUnreachable,
             _ => SocksReply::Failed,
         },
         Refusal::Denied(_) | Refusal::ProxyDenied(_) | Refusal::Refused(_) | Refusal::Budget { .. } => {
@@ -134,26 +138,31 @@ fn socks_reply(refusal: &Refusal) -> SocksReply {
     }
 }
 
-/// A tunnel that is wanted, however that was said.
-struct Asked {
-    /// `host:port` as written.
-    authority: String,
-    has_body: bool,
-    user_agent: Option<String>,
-    endpoint: &'static str,
-    started_at: Timestamp,
+/// A connection that is wanted, however that was said.
+pub(crate) struct Asked {
+    /// The destination as written.
+    pub(crate) written: String,
+    /// The same as it is understood.
+    pub(crate) parsed: Result<Authority, TunnelRefused>,
+    pub(crate) user_agent: Option<String>,
+    pub(crate) endpoint: &'static str,
+    pub(crate) purpose: Purpose,
+    pub(crate) started_at: Timestamp,
 }
 
-/// Opens a tunnel and its row. A refusal has its row as well, but for callers whom nobody knows.
-async fn open(gateway: &Gateway, caller: Caller, peer: SocketAddr, asked: Asked) -> Result<(Opened, Row), Refusal> {
+/// Opens a connection and its row. A refusal has its row as well, but for callers whom nobody knows.
+pub(crate) async fn open(
+    gateway: &Gateway,
+    caller: Caller,
+    peer: SocketAddr,
+    asked: Asked,
+) -> Result<(Opened, Row), Refusal> {
     check_owners(&caller, &gateway.directory)?;
     let caller = gateway.mesh.check(caller, peer).await?;
-    let Asked { authority, has_body, user_agent, endpoint, started_at } = asked;
-    let parsed =
-        if has_body { Err(TunnelRefused::Body) } else { Authority::parse(&authority).map_err(TunnelRefused::from) };
+    let Asked { written, parsed, user_agent, endpoint, purpose, started_at } = asked;
     let destination = match &parsed {
         Ok(canonical) => canonical.to_string(),
-        Err(_) => authority[..authority.floor_char_boundary(LONGEST_DESTINATION)].to_owned(),
+        Err(_) => written[..written.floor_char_boundary(LONGEST_DESTINATION)].to_owned(),
     };
     let permit = admit_tunnel(Arc::new(caller));
     let hold = funds::set_aside_for_tunnel(gateway, permit.caller(), started_at).await?;
@@ -161,7 +170,7 @@ async fn open(gateway: &Gateway, caller: Caller, peer: SocketAddr, asked: Asked)
     let slot = gateway.ledger.begin(&entry).await?;
     let mut row = Row { slot: Some(slot), entry: Box::new(entry), hold, reason: None, rule: None };
     let opened = match parsed {
-        Ok(authority) => gateway.dialer.open(&authority, permit.caller(), &gateway.ledger).await,
+        Ok(authority) => gateway.dialer.open(&authority, purpose, permit.caller(), &gateway.ledger).await,
         Err(refused) => Err(refused),
     };
     match opened {
@@ -177,7 +186,7 @@ async fn open(gateway: &Gateway, caller: Caller, peer: SocketAddr, asked: Asked)
 }
 
 /// By his key; at the forward proxy's port also by his address, where he shows no key.
-async fn caller(
+pub(crate) async fn caller(
     gateway: &Gateway,
     headers: &HeaderMap,
     peer: SocketAddr,
@@ -198,7 +207,7 @@ async fn caller(
 }
 
 /// A tunnel's row to be. Dropped without an end, it says that the client went away.
-struct Row {
+pub(crate) struct Row {
     slot: Option<Slot>,
     entry: Box<Entry>,
     /// Where its bytes have a price, the budgets that pay for them.
@@ -212,16 +221,19 @@ impl Row {
     fn refused(&mut self, refused: &TunnelRefused) {
         self.entry.error = Some(refused.to_string());
         self.reason = Some(refused.reason());
-        if let TunnelRefused::Policy { decision, .. } = refused {
-            self.rule.clone_from(&decision.rule);
+        match refused {
+            TunnelRefused::Policy { decision, .. } => self.rule.clone_from(&decision.rule),
+            TunnelRefused::NextProxy { proxy, .. } => self.entry.next_proxy = Some(proxy.clone()),
+            _ => {}
         }
     }
 
     /// Notes where it leads; with what is to be said of it where rules would have refused it.
-    fn opened(&mut self, opened: &Opened) -> Option<String> {
+    pub(crate) fn opened(&mut self, opened: &Opened) -> Option<String> {
         self.entry.first_byte_at = Some(Timestamp::now());
-        self.entry.address = Some(opened.address());
+        self.entry.address = opened.address();
         let decision = opened.decision();
+        self.entry.next_proxy.clone_from(&decision.next_proxy);
         self.rule.clone_from(&decision.rule);
         self.reason = Some(decision.reason.word().to_owned());
         if decision.is_reported() {
@@ -234,14 +246,35 @@ impl Row {
         None
     }
 
+    /// The destination, as the row has it.
+    pub(crate) fn destination(&self) -> String {
+        self.entry.destination.clone().unwrap_or_default()
+    }
+
+    /// The row's name.
+    pub(crate) fn id(&self) -> String {
+        self.entry.id.to_string()
+    }
+
+    /// Notes what was answered to a plain request, and what went wrong with it.
+    pub(crate) fn answered(&mut self, status: Option<u16>, error: Option<String>) {
+        self.entry.http_status = status;
+        self.entry.error = error.or(self.entry.error.take());
+    }
+
     /// Notes what went through, and what that costs.
     fn ended(&mut self, report: TunnelReport, price_per_gb: Option<NanoDollars>) {
+        self.ended_as(Status::Tunnel(report.end.word()), report, price_per_gb);
+    }
+
+    /// The same, with a status of its own.
+    pub(crate) fn ended_as(&mut self, status: Status, report: TunnelReport, price_per_gb: Option<NanoDollars>) {
         self.entry.bytes = Some((report.up, report.down));
         if let Some(price) = price_per_gb {
             let amount = cost_of(report.up.saturating_add(report.down), price);
             self.entry.cost = Cost { price_name: Some(PRICE.into()), ..Cost::new(Some(amount), PriceSource::Override) };
         }
-        drop(self.end(Status::Tunnel(report.end.word())));
+        drop(self.end(status));
     }
 
     /// Hands the row over, once.
@@ -267,6 +300,7 @@ impl Row {
             key = entry.caller.key.alias(),
             destination = entry.destination,
             address = entry.address.map(tracing::field::display),
+            next_proxy = entry.next_proxy,
             reason = self.reason,
             rule = self.rule,
             status = entry.status.word(),
@@ -325,6 +359,7 @@ fn entry(caller: Arc<Caller>, destination: String, user_agent: Option<String>, s
         destination: Some(destination),
         bytes: None,
         address: None,
+        next_proxy: None,
     }
 }
 

@@ -206,6 +206,12 @@ impl Gateway {
         self.running.address()
     }
 
+    /// Every address it listens on: the API's, then the forward proxy's, then those for SOCKS5.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.running.addresses().to_vec()
+    }
+
     /// Where it serves tunnels only.
     ///
     /// # Panics

@@ -35,11 +35,17 @@ async fn run(dir: &Path, arguments: &[String]) -> Finished {
     Program::new("fleetgate-gateway", dir).args(arguments.to_vec()).run().await
 }
 
-/// The gateway takes what comes out.
-async fn is_taken(dir: &TempDir, settings: &str) {
+async fn check(dir: &TempDir, settings: &str, variables: &[(&str, &str)]) -> Finished {
     let file = dir.path().join("config.yaml");
     fs::write(&file, settings).expect("a file");
-    let checked = run(dir.path(), &["config", "check", "-c", &file.display().to_string()].map(str::to_owned)).await;
+    let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    let arguments = ["config", "check", "-c", &file.display().to_string()].map(str::to_owned);
+    Program::new("fleetgate-gateway", dir.path()).args(arguments).envs(&variables).run().await
+}
+
+/// The gateway takes what comes out.
+async fn is_taken(dir: &TempDir, settings: &str) {
+    let checked = check(dir, settings, &[]).await;
     assert!(checked.status.success(), "{settings}\n{}", checked.said());
 }
 
@@ -75,10 +81,13 @@ async fn odd_files_lose_nothing_without_a_word_and_show_no_secret() {
         filter.display()
     );
     let done = import(&dir, &text).await;
-    let expected = "fleetgate:\n  forward_proxy:\n    listen:\n    - \"100.64.0.1:3128\"\n    trust:\n    - \"100.64.0.0/10\"\n  \
-                    egress:\n    ports: [443, 8443]\n    allow:\n    - \"api.example.com\"\n    - \".example.org\"\n";
+    let expected = "fleetgate:\n  forward_proxy:\n    listen:\n    - \"100.64.0.1:3128\"\n    trust:\n    - \"100.64.0.0/10\"\n    \
+                    upstream:\n    - proxy: \"os.environ/NEXT_PROXY_1\"\n  egress:\n    ports: [443, 8443]\n    allow:\n    - \"api.example.com\"\n    - \".example.org\"\n";
     assert_eq!(done.stdout, expected, "{}", done.stderr);
-    is_taken(&dir, &done.stdout).await;
+    let refused = check(&dir, &done.stdout, &[]).await;
+    assert!(!refused.status.success() && refused.said().contains("NEXT_PROXY_1"), "{}", refused.said());
+    let taken = check(&dir, &done.stdout, &[("NEXT_PROXY_1", "http://anna:sEcReT@next:3128")]).await;
+    assert!(taken.status.success() && !taken.said().contains("sEcReT"), "{}", taken.said());
     assert!(!done.said().contains("sEcReT"), "{}", done.said());
     for line in [
         ":3: Listen 0.0.0.0: not taken",
@@ -87,7 +96,7 @@ async fn odd_files_lose_nothing_without_a_word_and_show_no_secret() {
         ":7: Deny 10.0.0.0/8: not taken",
         ":10: ConnectPort x: not taken",
         ":11: BasicAuth: changed: give each user a virtual key",
-        ":12: Upstream: not taken",
+        ":12: Upstream http next:3128: changed: set the variable NEXT_PROXY_1",
         "filter:3: (^|\\.)example\\.org$: taken: as .example.org",
         "filter:4: example.net: not taken: no domain pattern",
         ":16: Nonsense 1: not taken",

@@ -1,9 +1,10 @@
-//! SOCKS5 on a port of its own, as literal bytes and with a real client.
+//! SOCKS5 on a port of its own and on the forward proxy's, as literal bytes and with a real client.
 
 #![allow(clippy::expect_used, reason = "a broken expectation is a failed test")]
 
 use std::net::SocketAddr;
 
+use fleetgate_tests::client::{Tunnel, raw};
 use fleetgate_tests::wait::soon;
 use fleetgate_tests::{Gateway, eventually};
 use serde_json::{Value, json};
@@ -165,4 +166,41 @@ async fn curl_goes_out_by_socks_and_its_names_are_resolved_by_the_gateway() {
     assert_eq!(String::from_utf8_lossy(&done.stdout), "hi", "{}", String::from_utf8_lossy(&done.stderr));
     let row = eventually("the tunnel's row", async || gw.rows().await.pop()).await;
     assert_eq!(row.destination, Some(format!("localhost:{port}")));
+}
+
+#[tokio::test]
+async fn one_port_takes_socks5_and_connect_where_both_are_wanted() {
+    let server = echo().await;
+    let proxy = |socks5| json!({"listen": "127.0.0.1:0", "socks5": socks5});
+    let start = async |socks5| {
+        let proxy = proxy(socks5);
+        Gateway::start(|c| c.tunnels_to_loopback(&[server.port()]).set("fleetgate", "forward_proxy", proxy)).await
+    };
+    let mut gw = start(true).await;
+    let key = gw.key(&json!({"key_alias": "vk-mac"})).await;
+    // A greeting in two pieces, of which the first is a byte.
+    let request = to_v4([127, 0, 0, 1], server.port());
+    let messages = [(&HELLO[..1], 0), (&HELLO[1..], 2), (&password(&key), 2), (&request, 10)];
+    let (answers, stream) = talk(&gw, &messages).await;
+    assert_eq!(answers[1..], [&[5, 2][..], &[1, 0], &OPEN]);
+    drop(stream);
+    let headers = format!("Proxy-Authorization: Bearer {key}\r\n");
+    let tunnel = Tunnel::open(gw.proxy(), &server.to_string(), &headers).await;
+    assert_eq!(tunnel.status(), 200, "{}", tunnel.head);
+    drop(tunnel);
+    let rows = eventually("both rows", async || Some(gw.rows().await).filter(|rows| rows.len() == 2)).await;
+    let mut endpoints: Vec<_> = rows.iter().map(|row| row.endpoint.as_str()).collect();
+    endpoints.sort_unstable();
+    assert_eq!(endpoints, ["connect", "socks5"]);
+    let answer = raw(gw.proxy(), b"\x04\x01\0\x50\x01\x01\x01\x01\0").await;
+    assert!(!answer.starts_with('\u{5}'), "SOCKS4 is not spoken: {answer}");
+
+    // Whoever has said nothing yet holds up no end.
+    let mut silent = TcpStream::connect(gw.proxy()).await.expect("the gateway listens");
+    gw.terminate().await;
+    assert!(matches!(soon("the end", silent.read(&mut [0])).await, Ok(0) | Err(_)));
+
+    let gw = start(false).await;
+    let answer = raw(gw.proxy(), HELLO).await;
+    assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
 }

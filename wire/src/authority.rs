@@ -1,7 +1,7 @@
 //! `host:port` of a tunnel request, canonical: one form for the rules, the row and the dialer.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// Where a tunnel shall lead. The host is lower case, punycoded, without a trailing dot.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -55,6 +55,12 @@ impl Authority {
             }
         };
         Ok(Self { host, port: parse_port(port)? })
+    }
+
+    /// An address that is known.
+    #[must_use]
+    pub fn of(address: SocketAddr) -> Self {
+        Self { host: Host::Address(address.ip()), port: address.port() }
     }
 
     /// The host.

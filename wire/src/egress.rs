@@ -24,6 +24,8 @@ pub struct Explanation {
     pub rule: Option<String>,
     /// The same for people.
     pub message: String,
+    /// The proxy on the way there, where the gateway does not go directly.
+    pub next_proxy: Option<String>,
     /// What the name resolves to now, in the order in which it would be tried.
     pub addresses: Vec<JudgedAddress>,
 }

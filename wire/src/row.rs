@@ -89,6 +89,9 @@ pub struct Row {
     /// The address that was dialled for it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub address: Option<String>,
+    /// The proxy through which that was, where the gateway did not go directly.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_proxy: Option<String>,
     /// A tunnel's bytes towards the destination.
     pub bytes_up: Option<u64>,
     /// A tunnel's bytes towards the client.

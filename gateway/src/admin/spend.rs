@@ -120,7 +120,8 @@ fn litellm_row(row: &Row) -> Value {
             "fleetgate": {
                 "host": row.host, "host_source": row.host_source, "workload": row.workload, "cost_nanousd": row.cost_nanousd,
                 "usage_source": row.usage_source, "price_source": row.price_source,
-                "destination": row.destination, "address": row.address, "bytes_up": row.bytes_up, "bytes_down": row.bytes_down,
+                "destination": row.destination, "address": row.address, "next_proxy": row.next_proxy,
+                "bytes_up": row.bytes_up, "bytes_down": row.bytes_down,
             },
         },
     })

@@ -10,6 +10,7 @@ use fleetgate_wire::workload::Workload;
 use ipnet::IpNet;
 
 use super::fleetgate::size;
+use super::next_proxy::{self, NextProxyRule};
 use super::node::Node;
 use super::report::{Cost, Report};
 use super::section::{Given, Section};
@@ -20,6 +21,7 @@ const HALF_CLOSED: Duration = Duration::from_secs(60);
 const DRAIN: Duration = Duration::from_secs(5);
 const MAX_TUNNELS: usize = 4096;
 const PORTS: &[u16] = &[443];
+const PLAIN_HTTP_PORTS: &[u16] = &[80];
 /// As tinyproxy.
 const HTTP_PORT: u16 = 8888;
 /// The port that IANA gave to SOCKS.
@@ -104,8 +106,16 @@ pub struct ForwardProxySettings {
     pub listen: Vec<SocketAddr>,
     /// Whose connections need no key there.
     pub trust: Vec<Trust>,
-    /// Its addresses for SOCKS5.
+    /// Whether its addresses take SOCKS5 as well.
+    pub socks5: bool,
+    /// Addresses for SOCKS5 alone.
     pub socks5_listen: Vec<SocketAddr>,
+    /// Whether the port forwards plain `http://` requests as well.
+    pub plain_http: bool,
+    /// Where those may lead.
+    pub plain_http_ports: Vec<u16>,
+    /// Which destinations are reached through another proxy.
+    pub upstream: Vec<NextProxyRule>,
     /// What 10⁹ bytes cost, both ways together.
     pub price_per_gb: Option<NanoDollars>,
 }
@@ -123,7 +133,7 @@ pub enum Trust {
 pub(super) fn read(own: &Section<'_>, report: &mut Report) -> EgressSettings {
     let section = Section::new("fleetgate.egress", own.get("egress"));
     EgressSettings {
-        ports: ports(&section, report),
+        ports: ports(&section, "ports", PORTS, report),
         opened: networks(&section, report),
         mode: mode(&section, report),
         rules: rules(&section, report),
@@ -171,7 +181,19 @@ pub(super) fn read_forward_proxy(
         let message = "fleetgate.forward_proxy.trust has no effect without fleetgate.forward_proxy.listen";
         report.warn(Cost::Serving, node.place.origin(), message);
     }
-    ForwardProxySettings { listen, trust, socks5_listen, price_per_gb }
+    let socks5 = section.truth("socks5", report).unwrap_or(Given::new(false, Origin::Default));
+    if socks5.value && listen.is_empty() {
+        let message = "fleetgate.forward_proxy.socks5 has no effect without fleetgate.forward_proxy.listen";
+        report.warn(Cost::Serving, socks5.origin.clone(), message);
+    }
+    report.setting("fleetgate.forward_proxy.socks5", socks5.value.to_string(), socks5.origin);
+    let socks5 = socks5.value;
+    let plain_http = section.truth("plain_http", report).unwrap_or(Given::new(false, Origin::Default));
+    report.setting("fleetgate.forward_proxy.plain_http", plain_http.value.to_string(), plain_http.origin);
+    let plain_http = plain_http.value;
+    let plain_http_ports = ports(&section, "plain_http_ports", PLAIN_HTTP_PORTS, report);
+    let upstream = next_proxy::read(&section, report);
+    ForwardProxySettings { listen, trust, socks5, socks5_listen, plain_http, plain_http_ports, upstream, price_per_gb }
 }
 
 fn price(section: &Section<'_>, report: &mut Report) -> Option<NanoDollars> {
@@ -276,7 +298,7 @@ fn rule(path: &str, node: &Node, report: &mut Report) -> EgressRule {
     rule
 }
 
-fn patterns(path: &str, node: Option<&Node>, key: &str, report: &mut Report) -> Vec<DomainPattern> {
+pub(super) fn patterns(path: &str, node: Option<&Node>, key: &str, report: &mut Report) -> Vec<DomainPattern> {
     let Some(node) = node else { return Vec::new() };
     let texts = node.texts();
     // An empty list could be meant as "nothing" as well as "no list".
@@ -296,20 +318,20 @@ fn patterns(path: &str, node: Option<&Node>, key: &str, report: &mut Report) -> 
     patterns
 }
 
-fn ports(section: &Section<'_>, report: &mut Report) -> Vec<u16> {
-    let (ports, origin) = match section.get("ports") {
-        None => (PORTS.to_vec(), Origin::Default),
+fn ports(section: &Section<'_>, key: &str, default: &[u16], report: &mut Report) -> Vec<u16> {
+    let (ports, origin) = match section.get(key) {
+        None => (default.to_vec(), Origin::Default),
         Some(node) => {
             let parsed: Option<Vec<u16>> = node.texts().into_iter().map(|(text, _)| text.parse().ok()).collect();
             let complete = parsed.filter(|ports| ports.len() == node.list().map_or(1, <[_]>::len));
             if complete.is_none() {
-                report.error(node.place.origin(), "fleetgate.egress.ports must be a list of ports");
+                report.error(node.place.origin(), format!("{}.{key} must be a list of ports", section.path));
             }
             (complete.unwrap_or_default(), node.origin())
         }
     };
     let shown: Vec<_> = ports.iter().map(u16::to_string).collect();
-    report.setting("fleetgate.egress.ports", shown.join(", "), origin);
+    report.setting(format!("{}.{key}", section.path), shown.join(", "), origin);
     ports
 }
 

@@ -353,7 +353,11 @@ pub(super) const KEYS_BY_PATH: &[(&str, Fate)] = &[
     ("fleetgate.forward_proxy", Honoured),
     ("fleetgate.forward_proxy.listen", Honoured),
     ("fleetgate.forward_proxy.trust", Honoured),
+    ("fleetgate.forward_proxy.socks5", Honoured),
     ("fleetgate.forward_proxy.socks5_listen", Honoured),
+    ("fleetgate.forward_proxy.plain_http", Honoured),
+    ("fleetgate.forward_proxy.plain_http_ports", Honoured),
+    ("fleetgate.forward_proxy.upstream", Honoured),
     ("fleetgate.forward_proxy.price_per_gb", Honoured),
 ];
 

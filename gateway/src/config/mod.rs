@@ -19,6 +19,7 @@ mod load;
 mod master_key;
 mod mesh;
 mod models;
+mod next_proxy;
 mod node;
 mod origin;
 mod otel;
@@ -55,6 +56,7 @@ pub use egress::{EgressMode, EgressRule, EgressSettings, ForwardProxySettings, T
 pub use include::files;
 pub use live::{Running, RunningSetting};
 pub use load::{LoadError, Loaded, Overrides, config_file, load};
+pub use next_proxy::{NextProxy, NextProxyCredentials, NextProxyProtocol, NextProxyRule};
 pub use origin::{Finding, Origin, Setting, Severity};
 pub use postgres::{PostgresUrl, PostgresUrlError, TlsMode};
 pub use rates::RateCaps;

@@ -10,10 +10,17 @@ use futures_util::stream::FuturesUnordered;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until, timeout};
 
-/// For one address.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// RFC 8305 §5, "Connection Attempt Delay".
-const STAGGER: Duration = Duration::from_millis(250);
+/// How long to wait for what.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Patience {
+    /// For one address.
+    pub(super) attempt: Duration,
+    /// Before the next one is tried as well.
+    pub(super) stagger: Duration,
+}
+
+/// To an address itself; the moment is RFC 8305's (§5, "Connection Attempt Delay").
+pub(super) const DIRECT: Patience = Patience { attempt: Duration::from_secs(5), stagger: Duration::from_millis(250) };
 /// A name with many dead addresses must not hold a client for minutes.
 const MAX_ADDRESSES: usize = 8;
 
@@ -39,12 +46,17 @@ pub(super) fn interleave<A: Copy>(addresses: &[A], family: impl Fn(A) -> bool) -
 /// With the last failure.
 pub(super) async fn dial(addresses: &[PublicAddr]) -> Result<(TcpStream, SocketAddr), String> {
     let order = interleave(addresses, |address| address.get().is_ipv6());
-    race(order.into_iter().map(PublicAddr::get), TcpStream::connect).await
+    race(order.into_iter().map(PublicAddr::get), TcpStream::connect, DIRECT).await
 }
 
-async fn race<S, F>(
+/// Tries the addresses until one succeeds.
+///
+/// # Errors
+/// With the last failure.
+pub(super) async fn race<S, F>(
     mut addresses: impl Iterator<Item = SocketAddr>,
     connect: impl Fn(SocketAddr) -> F,
+    patience: Patience,
 ) -> Result<(S, SocketAddr), String>
 where
     F: Future<Output = io::Result<S>>,
@@ -64,7 +76,7 @@ where
                 failed => {
                     cause = match failed {
                         Ok(Err(error)) => io::Error::to_string(&error),
-                        _ => format!("no answer within {} s", CONNECT_TIMEOUT.as_secs()),
+                        _ => format!("no answer within {} s", patience.attempt.as_secs()),
                     };
                     // Nothing to wait for.
                     next_at = Instant::now();
@@ -72,11 +84,11 @@ where
             },
             () = sleep_until(next_at), if next.is_some() => {
                 if let Some(address) = next {
-                    let attempt = timeout(CONNECT_TIMEOUT, connect(address));
+                    let attempt = timeout(patience.attempt, connect(address));
                     attempts.push(async move { (address, attempt.await) });
                 }
                 next = addresses.next();
-                next_at = Instant::now() + STAGGER;
+                next_at = Instant::now() + patience.stagger;
             }
         }
     }
@@ -110,15 +122,15 @@ mod tests {
                 _ => Ok(()),
             }
         };
-        let ((), won) = race(all.into_iter(), connect).await.unwrap();
-        assert_eq!((won, began.elapsed()), (all[2], STAGGER));
+        let ((), won) = race(all.into_iter(), connect, DIRECT).await.unwrap();
+        assert_eq!((won, began.elapsed()), (all[2], DIRECT.stagger));
     }
 
     #[tokio::test(start_paused = true)]
     async fn who_never_answers_is_given_up() {
         let began = Instant::now();
         let all = ["[2::1]", "1.1.1.1"].map(address);
-        let failed = race::<(), _>(all.into_iter(), |_| std::future::pending()).await.unwrap_err();
-        assert_eq!((failed.as_str(), began.elapsed()), ("no answer within 5 s", CONNECT_TIMEOUT + STAGGER));
+        let failed = race::<(), _>(all.into_iter(), |_| std::future::pending(), DIRECT).await.unwrap_err();
+        assert_eq!((failed.as_str(), began.elapsed()), ("no answer within 5 s", DIRECT.attempt + DIRECT.stagger));
     }
 }

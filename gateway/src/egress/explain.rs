@@ -1,11 +1,11 @@
 //! What would become of a tunnel, without one.
 
 use fleetgate_wire::address::AddressClass;
-use fleetgate_wire::authority::Authority;
+use fleetgate_wire::authority::{Authority, Host};
 use fleetgate_wire::egress::{Explanation, JudgedAddress};
 
 use super::policy::Asker;
-use super::{Dialer, TunnelRefused, dial, resolve};
+use super::{Dialer, Purpose, TunnelRefused, dial, plain_authority, resolve};
 
 impl Dialer {
     /// Says what would happen, and by which rule. The name is resolved; nobody is connected to. Limits of tunnels at once are not
@@ -33,9 +33,15 @@ impl Dialer {
     }
 
     async fn look(&self, to: &str, asker: &Asker<'_>, said: &mut Explanation) -> Result<(), TunnelRefused> {
-        let authority = Authority::parse(to)?;
+        let (authority, purpose) = match to.strip_prefix("http://") {
+            Some(rest) => {
+                let end = rest.find(['/', '?']).unwrap_or(rest.len());
+                (plain_authority(&rest[..end])?, Purpose::PlainHttp)
+            }
+            None => (Authority::parse(to)?, Purpose::Tunnel),
+        };
         said.to = authority.to_string();
-        let decision = match self.judge(&authority, asker) {
+        let decision = match self.judge(&authority, purpose, asker) {
             Err(TunnelRefused::Policy { destination, decision }) => {
                 said.rule.clone_from(&decision.rule);
                 return Err(TunnelRefused::Policy { destination, decision });
@@ -43,9 +49,15 @@ impl Dialer {
             judged => judged?,
         };
         said.rule.clone_from(&decision.rule);
+        said.next_proxy.clone_from(&decision.next_proxy);
         decision.reason.word().clone_into(&mut said.reason);
         let prefix = if decision.is_reported() { "allowed while the mode is report: " } else { "" };
         said.message = format!("{prefix}{}", decision.message(&said.to));
+        let is_name = matches!(authority.host(), Host::Name(_));
+        if is_name && self.next.of(authority.host()).is_some_and(|next| next.resolves) {
+            said.message.push_str("; its name is resolved by the next proxy, and no address is judged");
+            return Ok(());
+        }
         let addresses = resolve::resolve(&authority).await?;
         said.addresses = dial::interleave(&addresses, |address| address.is_ipv6())
             .into_iter()

@@ -66,6 +66,8 @@ pub struct Decision {
     pub reason: Reason,
     /// The rule and its pattern.
     pub rule: Option<String>,
+    /// The proxy on the way there, where it is not reached directly.
+    pub next_proxy: Option<String>,
     mode: EgressMode,
 }
 
@@ -115,7 +117,7 @@ impl Policy {
     /// Decides.
     #[must_use]
     pub fn decide(&self, asker: &Asker<'_>, host: &Host) -> Decision {
-        let decision = |reason, rule| Decision { reason, rule, mode: self.mode };
+        let decision = |reason, rule| Decision { reason, rule, next_proxy: None, mode: self.mode };
         if self.mode == EgressMode::Open {
             return decision(Reason::NoRule, None);
         }

@@ -1,25 +1,20 @@
 //! Listening sockets, connections and their orderly end.
 
-use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use fleetgate_wire::port_owner::PortOwner;
-use http::header::CONNECTION;
-use http::{HeaderValue, Method, Request, Response};
+use http::{Request, Response};
 use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
+use super::connection::{Socks, Stage, serve_connection};
 use super::workers::Workers;
 
 /// The body of an answer. An error in it cuts the connection, so that a client sees a cut as a cut.
@@ -27,10 +22,6 @@ pub type AnswerBody = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sy
 /// An answer.
 pub type Answer = Response<AnswerBody>;
 
-/// Codex sends 1.7 KB of headers, browsers with cookies more; 64 KB is beyond any client seen.
-const MAX_HEAD_BYTES: usize = 64 * 1024;
-/// hyper counts the idle time between two requests into it as well, so it must be longer than any client pool's own limit.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(120);
 const PATIENCE: Patience = Patience { drain: Duration::from_secs(30), linger: Duration::from_millis(500) };
 /// After `accept` failed for want of descriptors there is nothing to do but wait for some to be closed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -111,16 +102,6 @@ impl Listener {
     }
 }
 
-/// How far the end has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Stage {
-    Serving,
-    /// Requests under way may finish.
-    Draining,
-    /// What is left is dropped, and so writes its row.
-    Cutting,
-}
-
 /// What is waited for at the end.
 #[derive(Debug, Clone, Copy)]
 struct Patience {
@@ -132,23 +113,25 @@ struct Patience {
 }
 
 /// Serves until `stop` resolves, then lets the requests under way finish for up to 30 seconds and cuts the others. When it
-/// returns, no request is left. There is a `handle` for each worker.
+/// returns, no request is left. There is a `handle` for each worker. Connections that speak SOCKS5 go to `socks`, if there is one.
 pub async fn serve<H, F>(
     listeners: Vec<Listener>,
     workers: Arc<Workers>,
     handles: Arc<[H]>,
+    socks: Option<Socks>,
     stop: impl Future<Output = ()>,
 ) where
     H: Fn(Request<Incoming>, SocketAddr) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Answer> + Send + 'static,
 {
-    serve_and_drain(listeners, workers, handles, stop, PATIENCE).await;
+    serve_and_drain(listeners, workers, handles, socks, stop, PATIENCE).await;
 }
 
 async fn serve_and_drain<H, F>(
     listeners: Vec<Listener>,
     workers: Arc<Workers>,
     handles: Arc<[H]>,
+    socks: Option<Socks>,
     stop: impl Future<Output = ()>,
     patience: Patience,
 ) where
@@ -160,8 +143,8 @@ async fn serve_and_drain<H, F>(
     let accepting: Vec<_> = listeners
         .into_iter()
         .map(|listener| {
-            let (workers, handles) = (Arc::clone(&workers), Arc::clone(&handles));
-            tokio::spawn(accept(listener, workers, handles, watch.clone(), patience.linger))
+            let (workers, handles, socks) = (Arc::clone(&workers), Arc::clone(&handles), socks.clone());
+            tokio::spawn(accept(listener, workers, handles, socks, watch.clone(), patience.linger))
         })
         .collect();
     drop(watch);
@@ -186,6 +169,7 @@ async fn accept<H, F>(
     listener: Listener,
     workers: Arc<Workers>,
     handles: Arc<[H]>,
+    socks: Option<Socks>,
     stopping: watch::Receiver<Stage>,
     linger: Duration,
 ) where
@@ -197,12 +181,12 @@ async fn accept<H, F>(
         let accepted = listener.inner.accept().await.and_then(|(stream, peer)| Ok((stream.into_std()?, peer)));
         match accepted {
             Ok((stream, peer)) => {
-                let (handles, stopping) = (Arc::clone(&handles), stopping.clone());
+                let (handles, socks, stopping) = (Arc::clone(&handles), socks.clone(), stopping.clone());
                 workers.place(move |worker, place| {
                     let Some(handle) = handles.get(worker).cloned() else { return };
                     drop(tokio::spawn(async move {
                         match TcpStream::from_std(stream) {
-                            Ok(stream) => serve_connection(stream, peer, handle, stopping, linger).await,
+                            Ok(stream) => serve_connection(stream, peer, handle, socks, stopping, linger).await,
                             Err(error) => tracing::warn!(%error, "cannot serve a connection"),
                         }
                         drop(place);
@@ -215,70 +199,6 @@ async fn accept<H, F>(
             }
         }
     }
-}
-
-async fn serve_connection<H, F>(
-    stream: TcpStream,
-    peer: SocketAddr,
-    handle: H,
-    mut stopping: watch::Receiver<Stage>,
-    linger: Duration,
-) where
-    H: Fn(Request<Incoming>, SocketAddr) -> F + Clone + Send + Sync + 'static,
-    F: Future<Output = Answer> + Send + 'static,
-{
-    // Without it a small chunk of a stream waits for the acknowledgement of the one before.
-    let _harmless = stream.set_nodelay(true);
-    let draining = stopping.clone();
-    let service = service_fn(move |request| {
-        // A tunnel has its connection to itself.
-        let is_tunnel = request.method() == Method::CONNECT;
-        let (answering, draining) = (handle(request, peer), draining.clone());
-        async move {
-            let mut answer = answering.await;
-            if *draining.borrow() >= Stage::Draining && !is_tunnel {
-                answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-            }
-            Ok::<_, Infallible>(answer)
-        }
-    });
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
-        .max_buf_size(MAX_HEAD_BYTES)
-        .serve_connection(TokioIo::new(stream), service)
-        .with_upgrades();
-    let mut connection = pin!(connection);
-    let result = tokio::select! {
-        result = connection.as_mut() => result,
-        () = reached(&mut stopping, Stage::Draining) => {
-            tokio::select! {
-                // What has come by now is served, however late this task is.
-                biased;
-                result = connection.as_mut() => result,
-                () = lingered(&mut stopping, linger) => {
-                    connection.as_mut().graceful_shutdown();
-                    tokio::select! {
-                        result = connection.as_mut() => result,
-                        () = reached(&mut stopping, Stage::Cutting) => return,
-                    }
-                }
-            }
-        }
-    };
-    if let Err(error) = result {
-        tracing::debug!(%peer, %error, "connection ended");
-    }
-}
-
-async fn lingered(stopping: &mut watch::Receiver<Stage>, linger: Duration) {
-    // A drain that is shorter than this ends it.
-    let _either = tokio::time::timeout(linger, reached(stopping, Stage::Cutting)).await;
-}
-
-async fn reached(stopping: &mut watch::Receiver<Stage>, stage: Stage) {
-    // The sender outlives every connection; were it gone, there would be nothing left to serve.
-    drop(stopping.wait_for(|now| *now >= stage).await);
 }
 
 #[cfg(test)]
@@ -320,7 +240,7 @@ mod tests {
         let patience = Patience { drain: Duration::from_millis(50), linger: Duration::ZERO };
         let workers = Arc::new(Workers::start(1).unwrap());
         let handles = Arc::from([handle]);
-        let serving = tokio::spawn(serve_and_drain(vec![listener], workers, handles, stopping, patience));
+        let serving = tokio::spawn(serve_and_drain(vec![listener], workers, handles, None, stopping, patience));
         client.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
         arrived.notified().await;
         stop.notify_one();
@@ -344,7 +264,7 @@ mod tests {
         let patience = Patience { drain: an_hour, linger: an_hour };
         let workers = Arc::new(Workers::start(1).unwrap());
         let handles = Arc::from([handle]);
-        let serving = tokio::spawn(serve_and_drain(vec![listener], workers, handles, stopping, patience));
+        let serving = tokio::spawn(serve_and_drain(vec![listener], workers, handles, None, stopping, patience));
         let mut answer = Vec::new();
         client.write_all(b"GET /1 HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
         while !answer.ends_with(b"hi") {

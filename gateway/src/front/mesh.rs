@@ -190,7 +190,7 @@ impl MeshListeners {
             let closing = async move { drop(closed.changed().await) };
             let address = listener.address();
             let (workers, handles) = (Arc::clone(&workers), Arc::clone(&handles));
-            drop(serving.spawn(serve(vec![listener], workers, handles, closing)));
+            drop(serving.spawn(serve(vec![listener], workers, handles, None, closing)));
             (address, close)
         };
         for listener in listeners {

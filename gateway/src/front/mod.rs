@@ -1,6 +1,7 @@
 //! Bytes to [`Intake`]: what arrived, from whom, and which dialect its path speaks. Nothing is known of the caller yet.
 
 mod body;
+mod connection;
 mod interface;
 mod listen;
 mod mesh;
@@ -15,6 +16,7 @@ use hyper::body::Incoming;
 use jiff::Timestamp;
 
 pub use body::{BodyError, discard, read};
+pub use connection::Socks;
 pub use interface::{MeshPlace, NoMesh, find_mesh};
 pub use listen::{Answer, AnswerBody, ListenError, Listener, serve};
 pub use mesh::{MeshListenError, MeshListeners, MeshStatus};
@@ -37,8 +39,8 @@ pub enum Arrival {
     Call(Intake),
     /// `CONNECT host:port`.
     Tunnel(TunnelIntake),
-    /// `GET http://elsewhere/…`: what a program sends to a plain HTTP proxy.
-    AbsoluteForm(SocketAddr),
+    /// `GET http://elsewhere/…`: what a program sends to a proxy for plain HTTP.
+    AbsoluteForm(PlainIntake),
     /// Everything else: management, health, lists of models.
     Other(Request<Incoming>),
 }
@@ -71,6 +73,17 @@ pub struct TunnelIntake {
     pub started_at: Timestamp,
 }
 
+/// A request for a plain `http://` address of another machine.
+#[derive(Debug)]
+pub struct PlainIntake {
+    /// The whole request, its body unread.
+    pub request: Request<Incoming>,
+    /// The other end of the connection.
+    pub peer: SocketAddr,
+    /// When it arrived.
+    pub started_at: Timestamp,
+}
+
 impl Arrival {
     /// Sorts a request by its form (RFC 9112 §3.2) and path.
     #[must_use]
@@ -81,7 +94,7 @@ impl Arrival {
             return Self::Tunnel(TunnelIntake { request, authority, peer, started_at });
         }
         if request.uri().scheme().is_some() {
-            return Self::AbsoluteForm(peer);
+            return Self::AbsoluteForm(PlainIntake { request, peer, started_at });
         }
         match Endpoint::of_path(request.uri().path()) {
             Some(endpoint) => {

@@ -10,7 +10,8 @@ use tokio::net::TcpStream;
 
 use super::Listener;
 
-const VERSION: u8 = 5;
+/// The first byte of everything that a client says.
+pub(super) const VERSION: u8 = 5;
 const PASSWORD_VERSION: u8 = 1;
 const NO_METHOD: u8 = 0xff;
 /// From the connection's beginning to its request.

@@ -64,6 +64,8 @@ pub struct Entry {
     pub bytes: Option<(u64, u64)>,
     /// The address that was dialled for it.
     pub address: Option<SocketAddr>,
+    /// The proxy through which that was.
+    pub next_proxy: Option<String>,
 }
 
 /// What a row is about.
@@ -189,6 +191,7 @@ impl Entry {
                 sighting: sighting.as_deref(),
             },
             address: address.as_deref(),
+            next_proxy: self.next_proxy.as_deref().map(cut),
         })
     }
 }

@@ -127,6 +127,9 @@ pub struct Record<'a> {
     /// The address that was dialled for a tunnel. Written behind the provenance.
     #[serde(skip)]
     pub address: Option<&'a str>,
+    /// The proxy through which that was. Written behind the address.
+    #[serde(skip)]
+    pub next_proxy: Option<&'a str>,
 }
 
 impl Record<'_> {

@@ -95,6 +95,7 @@ where
         upstream_id: row.try_get("upstream_id")?,
         destination: row.try_get("destination")?,
         address: row.try_get("address")?,
+        next_proxy: row.try_get("next_proxy")?,
         bytes_up: count("bytes_up")?,
         bytes_down: count("bytes_down")?,
         process: row.try_get("process")?,

@@ -89,6 +89,7 @@ pub(super) fn entry(change: impl FnOnce(&mut Entry)) -> Entry {
         destination: None,
         bytes: None,
         address: None,
+        next_proxy: None,
     };
     change(&mut entry);
     entry
@@ -141,6 +142,7 @@ pub(super) fn record(id: u128) -> Record<'static> {
         bytes_down: None,
         provenance: Provenance::default(),
         address: None,
+        next_proxy: None,
     }
 }
 

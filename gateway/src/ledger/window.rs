@@ -53,21 +53,41 @@ where
     i64: Type<D> + for<'q> Encode<'q, D>,
     String: Type<D> + for<'q> Encode<'q, D>,
 {
-    let Parts { whole: (first, behind), edges } = split(since.as_microsecond(), until.map(Timestamp::as_microsecond));
-    let mut sql = QueryBuilder::new("SELECT bucket, cost_nanousd, held_nanousd FROM spend WHERE scope = ");
+    let mut sql = QueryBuilder::new("");
+    push_spent(&mut sql, scope, since.as_microsecond(), until.map(Timestamp::as_microsecond), has_tag);
+    sql
+}
+
+/// The same, as a part of a larger question.
+pub(super) fn push_spent<D: Database>(
+    sql: &mut QueryBuilder<D>,
+    scope: &str,
+    since: i64,
+    until: Option<i64>,
+    has_tag: HasTag,
+) where
+    i64: Type<D> + for<'q> Encode<'q, D>,
+    String: Type<D> + for<'q> Encode<'q, D>,
+{
+    let Parts { whole: (first, behind), edges } = split(since, until);
+    sql.push("SELECT bucket, cost_nanousd, held_nanousd FROM spend WHERE scope = ");
     sql.push_bind(scope.to_owned()).push(" AND bucket >= ").push_bind(first);
     sql.push(" AND bucket < ").push_bind(behind);
     for (bucket, since, until) in edges {
         sql.push(" UNION ALL SELECT CAST(").push_bind(bucket).push(
             " AS bigint), CAST(coalesce(sum(cost_nanousd), 0) AS bigint), \
              CAST(coalesce(sum(CASE WHEN cost_nanousd IS NULL THEN reserved_nanousd END), 0) AS bigint) \
-             FROM entry WHERE kind = 'call' AND started_at >= ",
+             FROM entry WHERE (kind = 'call' OR cost_nanousd > 0) AND started_at >= ",
         );
         sql.push_bind(since).push(" AND started_at < ").push_bind(until);
-        among(&mut sql, scope, has_tag);
+        among(sql, scope, has_tag);
         sql.push(" HAVING count(*) > 0");
     }
-    sql
+}
+
+/// Whether a window begins or ends within a quarter of an hour, so that the sums alone do not say what was spent in it.
+pub(super) fn has_edges(since: i64, until: i64) -> bool {
+    !split(since, Some(until)).edges.is_empty()
 }
 
 /// Asks for calls and tokens of a scope's rows: one line.

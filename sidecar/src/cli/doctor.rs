@@ -30,6 +30,9 @@ pub(super) struct DoctorArgs {
     /// On the gateway's machine: watch for so many seconds what arrives at its port (as root: also what a firewall drops)
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "30", conflicts_with = "on_gateway")]
     listen: Option<u64>,
+    /// Ask this address, whose answer holds the caller's address, with and without the proxy: which does it see?
+    #[arg(long, value_name = "URL", conflicts_with_all = ["on_gateway", "listen"])]
+    egress: Option<String>,
     /// With --on-gateway: the administrator's key; better in the environment, where `ps` does not show it
     #[arg(long, env = "FLEETGATE_ADMIN_KEY", hide_env_values = true, value_name = "KEY")]
     key: Option<SecretString>,
@@ -72,7 +75,10 @@ pub(super) async fn run(args: DoctorArgs) -> Result<(), CliError> {
             hosts_file: args.host.hosts_file().ok(),
             surroundings,
         };
-        doctor::examine(&subject).await
+        match args.egress {
+            Some(url) => doctor::examine_egress(&subject, &url).await,
+            None => doctor::examine(&subject).await,
+        }
     };
     finish(&report, args.json)
 }

@@ -58,6 +58,7 @@ fn show(said: &Explanation) -> String {
         ("why", said.message.clone()),
         ("rule", or_none(&said.rule)),
         ("mode", said.mode.clone()),
+        ("next proxy", or_none(&said.next_proxy)),
     ];
     for (name, value) in lines {
         table.push([name.to_owned(), value]);

@@ -1,9 +1,10 @@
 //! `fleetgate doctor`: why calls do not arrive. Each check depends on the one before it; the first that fails is the cause, and
-//! those that depend on it are skipped. Nothing is sent but to the gateway, the sidecar and the configured name servers, and no
-//! secret is ever part of a finding.
+//! those that depend on it are skipped. Nothing is sent but to the gateway, the sidecar, the configured name servers and, with
+//! `--egress`, the address that is given there, and no secret is ever part of a finding.
 
 mod account;
 mod answer;
+mod egress;
 mod exchange;
 mod here;
 mod launchers;
@@ -32,6 +33,7 @@ use tokio::time::timeout;
 
 pub use crate::settings::Surroundings;
 pub use answer::Protocol;
+pub use egress::{examine as examine_egress, seen_address};
 pub use name_server::Reply;
 pub use on_gateway::examine as examine_gateway;
 pub use report::{Finding, Level, Report};

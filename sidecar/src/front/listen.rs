@@ -5,13 +5,16 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use fleetgate_wire::port_owner::PortOwner;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 
 use super::access::Access;
 use super::activation::{ActivationError, Inherited};
 use super::local_socket::{LocalSocket, LocalSocketError};
 use super::token::TokenError;
 use crate::workload::{AllowedUsers, Callers, NoSuchUser};
+
+/// Connections that wait to be taken. An agent starts hundreds at once; beyond this number the kernel lets them wait or resets them.
+const BACKLOG: u32 = 1024;
 
 /// The bound sockets, and who may come in by them.
 #[derive(Debug)]
@@ -74,10 +77,10 @@ pub enum ListenError {
 ///
 /// # Errors
 /// When an address is not allowed, taken or refused.
-pub async fn bind(addresses: &[SocketAddr], beyond_loopback: bool) -> Result<Listeners, ListenError> {
+pub fn bind(addresses: &[SocketAddr], beyond_loopback: bool) -> Result<Listeners, ListenError> {
     let access = Access { callers: Callers::new(AllowedUsers::only_own()), token: None, hosts: Vec::new() };
     let mut listeners = Listeners::without_any(access);
-    listeners.bind(addresses, beyond_loopback).await?;
+    listeners.bind(addresses, beyond_loopback)?;
     listeners.or_nowhere()
 }
 
@@ -86,10 +89,10 @@ impl Listeners {
         Self { sockets: Vec::new(), local: Vec::new(), access, addresses: Vec::new(), paths: Vec::new() }
     }
 
-    pub(super) async fn bind(&mut self, addresses: &[SocketAddr], beyond_loopback: bool) -> Result<(), ListenError> {
+    pub(super) fn bind(&mut self, addresses: &[SocketAddr], beyond_loopback: bool) -> Result<(), ListenError> {
         for &address in addresses {
             allow(address, beyond_loopback)?;
-            match TcpListener::bind(address).await {
+            match listen(address) {
                 Ok(socket) => self.add(socket, address)?,
                 Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
                     return Err(ListenError::Taken { address, owner: PortOwner::find(address) });
@@ -133,6 +136,14 @@ impl Listeners {
     }
 }
 
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv6() { TcpSocket::new_v6() } else { TcpSocket::new_v4() }?;
+    // Else the port of a sidecar that has just ended stays taken for a minute.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
 fn allow(address: SocketAddr, beyond_loopback: bool) -> Result<(), ListenError> {
     if address.ip().to_canonical().is_loopback() {
         return Ok(());
@@ -152,22 +163,41 @@ fn is_without_ipv6(error: &io::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::future::join_all;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
+
     use super::*;
 
     #[tokio::test]
     async fn only_loopback_is_listened_on_unless_somebody_insists() {
         for text in ["0.0.0.0:0", "[::]:0", "192.0.2.1:0"] {
-            let refused = bind(&[text.parse().unwrap()], false).await;
+            let refused = bind(&[text.parse().unwrap()], false);
             assert!(matches!(refused, Err(ListenError::BeyondLoopback(_))), "{text}");
         }
-        assert!(bind(&["0.0.0.0:0".parse().unwrap()], true).await.is_ok());
+        assert!(bind(&["0.0.0.0:0".parse().unwrap()], true).is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_burst_of_connections_waits_to_be_taken() {
+        const BURST: usize = 512;
+        let ours = bind(&["127.0.0.1:0".parse().unwrap()], false).unwrap();
+        let connecting = (0..BURST).map(|_| TcpStream::connect(ours.addresses[0]));
+        let mut clients = join_all(connecting).await;
+        for client in &mut clients {
+            client.as_mut().unwrap().write_all(b"!").await.unwrap();
+        }
+        for _ in 0..BURST {
+            let (mut taken, _) = ours.sockets[0].accept().await.unwrap();
+            assert_eq!(taken.read_u8().await.unwrap(), b'!');
+        }
     }
 
     #[cfg(target_os = "linux")]
     #[tokio::test]
     async fn whoever_has_the_port_is_named() {
-        let ours = bind(&["127.0.0.1:0".parse().unwrap()], false).await.unwrap();
-        let error = bind(&ours.addresses, false).await.unwrap_err().to_string();
+        let ours = bind(&["127.0.0.1:0".parse().unwrap()], false).unwrap();
+        let error = bind(&ours.addresses, false).unwrap_err().to_string();
         assert!(error.contains(&format!("pid {}", std::process::id())), "{error}");
     }
 }

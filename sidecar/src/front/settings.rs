@@ -58,7 +58,7 @@ impl AccessArgs {
         let mut listeners = Listeners::without_any(Access { callers, token, hosts });
         let handed = inherited()?;
         if handed.is_empty() {
-            listeners.bind(addresses, beyond_loopback).await?;
+            listeners.bind(addresses, beyond_loopback)?;
         } else {
             listeners.inherit(handed, beyond_loopback)?;
         }

@@ -52,7 +52,7 @@ impl World {
         let identity = identity::find(Some("mac"), None).await.unwrap();
         let keys = KeyStore::open(&directory.path().join("hosts.toml"), &identity.label).await.unwrap();
         let keys = Arc::new(keys);
-        let listeners = front::bind(&["127.0.0.1:0".parse().unwrap()], false).await.unwrap();
+        let listeners = front::bind(&["127.0.0.1:0".parse().unwrap()], false).unwrap();
         let address = listeners.addresses[0];
         let (url, metrics) = (format!("http://{gateway}").parse().unwrap(), Arc::new(Metrics::default()));
         let gateway = Gateway::new(&[url], PATIENCE, Arc::clone(&metrics));

@@ -51,6 +51,8 @@ pub enum Charge {
     Go,
     /// Go on after a while.
     Wait(Duration),
+    /// Ask again after a while, by charging 0 bytes; nothing more until then.
+    Hold(Duration),
     /// No more: the tunnel ends.
     Stop,
 }
@@ -194,14 +196,19 @@ impl Way<'_> {
 
     /// Asks the account, if there is one, whether there may be more than these.
     async fn charge(&self, bytes: usize) -> Result<(), Ended> {
-        match self.account.map_or(Charge::Go, |account| account.charge(bytes as u64)) {
-            Charge::Go => Ok(()),
-            Charge::Wait(time) => {
+        let mut bytes = bytes as u64;
+        loop {
+            match self.account.map_or(Charge::Go, |account| account.charge(bytes)) {
+                Charge::Go => return Ok(()),
                 // Boxed, since the tunnels that nobody slows down need no room for it.
-                Box::pin(self.held_up(time)).await;
-                Ok(())
+                Charge::Wait(time) => {
+                    Box::pin(self.held_up(time)).await;
+                    return Ok(());
+                }
+                Charge::Hold(time) => Box::pin(self.held_up(time)).await,
+                Charge::Stop => return Err(Ended::Spent),
             }
-            Charge::Stop => Err(Ended::Spent),
+            bytes = 0;
         }
     }
 

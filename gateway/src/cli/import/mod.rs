@@ -2,6 +2,7 @@
 
 mod filter;
 mod tinyproxy;
+mod upstream;
 
 use std::fmt::Write as _;
 use std::io::Write;

@@ -7,10 +7,11 @@ use std::path::Path;
 use ipnet::IpNet;
 
 use super::filter::{FilterType, pattern};
+use super::upstream::Upstreams;
 use super::{Fate, Notes};
 
 /// Directives that mean nothing here, and why.
-const DROPPED: [(&str, &str); 30] = [
+const DROPPED: [(&str, &str); 29] = [
     ("user", "the service file says which user the gateway is"),
     ("group", "the service file says which group the gateway has"),
     ("bind", "the system chooses the address that connections leave from"),
@@ -28,7 +29,6 @@ const DROPPED: [(&str, &str); 30] = [
     ("viaproxyname", "nothing is added to what is inside a tunnel"),
     ("disableviaheader", "nothing is added to what is inside a tunnel"),
     ("anonymous", "nothing is taken from what is inside a tunnel"),
-    ("upstream", "this version goes out directly, never through a next proxy"),
     ("reversepath", "this is no reverse proxy"),
     ("reverseonly", "this is no reverse proxy"),
     ("reversemagic", "this is no reverse proxy"),
@@ -57,6 +57,7 @@ struct Settings {
     default_deny: bool,
     timeout: Option<u64>,
     clients: Option<u64>,
+    upstreams: Upstreams,
 }
 
 /// The settings as YAML, and what became of each line.
@@ -69,7 +70,12 @@ pub(super) fn import(text: &str, name: &str, read_filter: impl Fn(&Path) -> Resu
         }
         let (directive, value) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
         let place = format!("{name}:{}", number + 1);
-        settings.take(&place, directive, unquote(value.trim()), &mut notes);
+        let value = value.trim();
+        match directive.to_ascii_lowercase().as_str() {
+            // Its last word alone has quotes.
+            "upstream" => settings.upstreams.take(&place, value, &mut notes),
+            _ => settings.take(&place, directive, unquote(value), &mut notes),
+        }
     }
     // Without a filter tinyproxy refuses nobody.
     settings.default_deny &= settings.filter.is_some();
@@ -90,7 +96,8 @@ pub(super) fn import(text: &str, name: &str, read_filter: impl Fn(&Path) -> Resu
         }
     }
     settings.say_defaults(name, &mut notes);
-    (settings.render(&patterns), notes)
+    let upstreams = settings.upstreams.render(&mut notes);
+    (settings.render(&patterns, &upstreams), notes)
 }
 
 fn unquote(value: &str) -> &str {
@@ -104,12 +111,9 @@ fn is_on(value: &str) -> bool {
 impl Settings {
     fn take(&mut self, place: &str, directive: &str, value: &str, notes: &mut Notes) {
         let lower = directive.to_ascii_lowercase();
-        // A password must not be shown; a proxy's address may hold one.
-        let said = if ["basicauth", "upstream"].contains(&lower.as_str()) {
-            directive.to_owned()
-        } else {
-            format!("{directive} {value}").trim().to_owned()
-        };
+        // A password must not be shown.
+        let said =
+            if lower == "basicauth" { directive.to_owned() } else { format!("{directive} {value}").trim().to_owned() };
         let mut note = |fate, why: &str| notes.add(place, &said, fate, why);
         let wrong = "this is no value that tinyproxy takes";
         match lower.as_str() {
@@ -239,10 +243,15 @@ impl Settings {
         if self.trust.is_empty() {
             notes.add(name, "no Allow", Fate::Changed, "nobody without a key, not everyone");
         }
-        notes.add(name, "plain http://", Fate::Dropped, "only tunnels (CONNECT) are served");
+        notes.add(
+            name,
+            "plain http://",
+            Fate::Dropped,
+            "only tunnels (CONNECT) are served; forward_proxy.plain_http: true adds port 80",
+        );
     }
 
-    fn render(&self, patterns: &[String]) -> String {
+    fn render(&self, patterns: &[String], upstreams: &str) -> String {
         let mut yaml = String::from("fleetgate:\n  forward_proxy:\n    listen:\n");
         let port = self.port.unwrap_or(8888);
         let loopback = [IpAddr::from([127, 0, 0, 1])];
@@ -252,6 +261,7 @@ impl Settings {
             let _infallible = writeln!(yaml, "    - \"{}\"", std::net::SocketAddr::new(*address, port));
         }
         list(&mut yaml, "trust", &self.trust);
+        yaml.push_str(upstreams);
         yaml.push_str("  egress:\n");
         let ports: Vec<String> = self.ports.iter().map(u16::to_string).collect();
         let ports = if ports.is_empty() { "443".to_owned() } else { ports.join(", ") };

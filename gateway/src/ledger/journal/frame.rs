@@ -5,10 +5,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::ledger::record::{Provenance, Record};
 
-/// The form of the rows in the frames that are written: a row, behind it its [`Provenance`], and behind that the address that was
-/// dialled. Frames of an unknown form are refused, never guessed at.
-pub(crate) const FORMAT: u8 = 3;
-/// The form before that: rows without an address. An update finds such frames where the older version was killed.
+/// The form of the rows in the frames that are written: a row, behind it its [`Provenance`], behind that the address that was
+/// dialled, and the proxy through which. Frames of an unknown form are refused, never guessed at.
+pub(crate) const FORMAT: u8 = 4;
+/// The form before that: rows without such a proxy. An update finds such frames where the older version was killed.
+const FORMAT_WITHOUT_NEXT_PROXY: u8 = 3;
+/// The second form: rows without an address.
 const FORMAT_WITHOUT_ADDRESS: u8 = 2;
 /// The first form: rows without provenance.
 const FORMAT_WITHOUT_PROVENANCE: u8 = 1;
@@ -55,12 +57,16 @@ impl<'a> Frame<'a> {
 pub(super) fn read(form: u8, payload: &[u8]) -> Result<Record<'_>, Unreadable> {
     let unreadable = |_| Unreadable { form };
     let (record, rest) = postcard::take_from_bytes::<Record<'_>>(payload).map_err(unreadable)?;
-    let (provenance, address) = match form {
-        FORMAT_WITHOUT_PROVENANCE => (Provenance::default(), None),
-        FORMAT_WITHOUT_ADDRESS => (postcard::from_bytes(rest).map_err(unreadable)?, None),
+    let (provenance, address, next_proxy) = match form {
+        FORMAT_WITHOUT_PROVENANCE => (Provenance::default(), None, None),
+        FORMAT_WITHOUT_ADDRESS => (postcard::from_bytes(rest).map_err(unreadable)?, None, None),
+        FORMAT_WITHOUT_NEXT_PROXY => {
+            let (provenance, address) = postcard::from_bytes(rest).map_err(unreadable)?;
+            (provenance, address, None)
+        }
         _ => postcard::from_bytes(rest).map_err(unreadable)?,
     };
-    Ok(Record { provenance, address, ..record })
+    Ok(Record { provenance, address, next_proxy, ..record })
 }
 
 /// Writes a frame into `buffer`, which is emptied first.
@@ -70,7 +76,8 @@ pub(in crate::ledger) fn encode(kind: Kind, record: &Record<'_>, buffer: &mut Ve
     buffer.extend_from_slice(&[FORMAT, kind as u8]);
     // Writing to memory cannot fail, and every field has a form.
     let written = postcard::to_extend(record, std::mem::take(buffer));
-    if let Ok(bytes) = written.and_then(|bytes| postcard::to_extend(&(&record.provenance, record.address), bytes)) {
+    let behind = (&record.provenance, record.address, record.next_proxy);
+    if let Ok(bytes) = written.and_then(|bytes| postcard::to_extend(&behind, bytes)) {
         *buffer = bytes;
     }
     let payload = buffer.len() - HEAD;
@@ -127,6 +134,7 @@ mod tests {
         row.provenance.process = Some("/usr/bin/python3");
         row.provenance.marks = vec!["fallback_key"];
         row.address = Some("8.8.8.8:443");
+        row.next_proxy = Some("http://proxy.example:3128");
         encode(Kind::Settled, &row, &mut buffer);
         buffer.extend_from_slice(&[0; 100]);
         let frame = decode(&buffer).unwrap().unwrap();
@@ -145,7 +153,7 @@ mod tests {
         let frame = decode(FIRST_FORM).unwrap().unwrap();
         assert_eq!((frame.kind, frame.record().unwrap()), (Kind::Settled, record(7)));
         // A later form without its provenance is damaged.
-        for form in [FORMAT_WITHOUT_ADDRESS, FORMAT] {
+        for form in [FORMAT_WITHOUT_ADDRESS, FORMAT_WITHOUT_NEXT_PROXY, FORMAT] {
             assert!(decode(&in_form(form, FIRST_FORM)).unwrap().unwrap().record().is_err());
         }
     }
@@ -168,6 +176,16 @@ mod tests {
         let mut bytes = FIRST_FORM.to_vec();
         bytes.extend(postcard::to_allocvec(&row.provenance).unwrap());
         let bytes = in_form(FORMAT_WITHOUT_ADDRESS, &bytes);
+        assert_eq!(decode(&bytes).unwrap().unwrap().record().unwrap(), row);
+    }
+
+    #[test]
+    fn a_record_of_the_third_form_is_read_and_has_no_next_proxy() {
+        let mut row = record(7);
+        row.address = Some("8.8.8.8:443");
+        let mut bytes = FIRST_FORM.to_vec();
+        bytes.extend(postcard::to_allocvec(&(&row.provenance, row.address)).unwrap());
+        let bytes = in_form(FORMAT_WITHOUT_NEXT_PROXY, &bytes);
         assert_eq!(decode(&bytes).unwrap().unwrap().record().unwrap(), row);
     }
 

@@ -14,7 +14,7 @@ use crate::ledger::rollup::{Rollup, Sum, each_scope};
 use crate::ledger::sighting::LIVE;
 
 /// The columns and the types of their arrays, in the order in which [`arguments`] has them.
-const COLUMNS: [(&str, &str); 46] = [
+const COLUMNS: [(&str, &str); 47] = [
     ("id", "text"),
     ("kind", "text"),
     ("host", "text"),
@@ -61,6 +61,7 @@ const COLUMNS: [(&str, &str); 46] = [
     ("host_seen", "text"),
     ("sighting", "text"),
     ("address", "text"),
+    ("next_proxy", "text"),
 ];
 
 /// A row that is there already stays as it is; only those that were not come back.
@@ -276,6 +277,7 @@ fn arguments(records: &[Record<'_>], gateway: &str) -> Result<PgArguments, BoxDy
     all.add(column(records, |record| record.provenance.host_seen))?;
     all.add(column(records, |record| record.provenance.sighting))?;
     all.add(column(records, |record| record.address))?;
+    all.add(column(records, |record| record.next_proxy))?;
     Ok(all)
 }
 

@@ -7,13 +7,16 @@
 use std::pin::Pin;
 
 use serde::{Deserialize, Serialize};
-use sqlx::PgConnection;
+use sqlx::postgres::PgArguments;
 use sqlx::types::Json;
+use sqlx::{Arguments, PgConnection, QueryBuilder};
 
 use super::Postgres;
 use super::keys::tell;
 use super::listen::Change;
 use super::member::Member;
+use super::query::HAS_TAG;
+use crate::ledger::window::{has_edges, push_spent};
 
 /// The other side of the exchange: a budget or rate engine that spends what it is granted.
 pub trait Leasable: std::fmt::Debug + Send + Sync {
@@ -27,6 +30,10 @@ pub trait Leasable: std::fmt::Debug + Send + Sync {
     fn take_back(&self, rule: Option<&str>, from_waiting: bool) -> Vec<Return>;
     /// Takes back what will not be used here.
     fn unused(&self) -> Vec<Return>;
+    /// Takes back what is neither spent nor reserved of lasting slices, at the end of this gateway; all others return by themselves.
+    fn leave(&self) -> Vec<Return> {
+        Vec::new()
+    }
     /// Resolves when [`Leasable::wanted`] has something new, at once if it had since this was last awaited.
     fn shortage(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
 }
@@ -56,6 +63,8 @@ pub struct Wish {
     pub owed: i64,
     /// Calls whose cost nobody knows count as what was reserved for them.
     pub counts_held: bool,
+    /// Of what is not money: a slice counts as used until its window is over, also after its gateway's end.
+    pub lasting: bool,
 }
 
 /// The answer to a [`Wish`].
@@ -95,23 +104,31 @@ pub(in crate::ledger) enum LeaseError {
     Database(#[from] sqlx::Error),
 }
 
-/// Grants each wish what is free, but no more than half of an even share of it: the rest is for those who ask next.
-const GRANT: &str = "
+/// Grants each wish what is free, but no more than half of an even share of it: the rest is for those who ask next. Between the two
+/// halves stands what was spent in windows that begin or end within a quarter of an hour ([`push_exact`]). All is one statement, so
+/// one snapshot: a row that is applied meanwhile is in a lease or in the sums, never in neither.
+const ASK: &str = "
 WITH wish AS (
     SELECT * FROM unnest($2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[],
-        $10::bigint[], $11::bigint[], $12::boolean[])
-        AS wish (rule, scope, window_start, window_end, since, reach, cap, least, want, owed, counts_held)
+        $10::bigint[], $11::bigint[], $12::boolean[], $13::boolean[])
+        AS wish (rule, scope, window_start, window_end, since, reach, cap, least, want, owed, counts_held, lasting)
 ), live AS (
     SELECT greatest(count(*), 1) AS gateways FROM gateway
     WHERE process IS NOT NULL AND last_seen > now() - interval '15 seconds'
+), exact (rule, window_start, amount) AS (";
+
+const GRANT: &str = "
 ), state AS (
     SELECT wish.*, spend.amount AS spent, taken.leased, taken.elsewhere, taken.paid,
         wish.cap - spend.amount - taken.leased - wish.owed AS free
     FROM wish
     CROSS JOIN LATERAL (
-        SELECT coalesce(sum(cost_nanousd + CASE WHEN wish.counts_held THEN held_nanousd ELSE 0 END), 0) AS amount FROM spend
-        WHERE spend.scope = wish.scope
-            AND bucket >= floor(wish.since / 900000000.0) AND bucket < ceil(wish.window_end / 900000000.0)
+        SELECT coalesce(
+            (SELECT amount FROM exact WHERE exact.rule = wish.rule AND exact.window_start = wish.window_start),
+            (SELECT sum(cost_nanousd + CASE WHEN wish.counts_held THEN held_nanousd ELSE 0 END) FROM spend
+                WHERE spend.scope = wish.scope
+                    AND bucket >= floor(wish.since / 900000000.0) AND bucket < ceil(wish.window_end / 900000000.0)),
+            0) AS amount
     ) AS spend
     CROSS JOIN LATERAL (
         SELECT coalesce(sum(amount), 0) AS leased,
@@ -126,8 +143,8 @@ WITH wish AS (
         greatest(state.least, least(want, free / (2 * (SELECT gateways FROM live)))))))::bigint AS amount
     FROM state
 ), granted AS (
-    INSERT INTO lease (rule, window_start, window_end, gateway, scope, counts_held, granted, amount)
-    SELECT rule, window_start, window_end, $1, scope, counts_held, amount, amount FROM slice WHERE amount > 0
+    INSERT INTO lease (rule, window_start, window_end, gateway, scope, counts_held, lasting, granted, amount)
+    SELECT rule, window_start, window_end, $1, scope, counts_held, lasting, amount, amount FROM slice WHERE amount > 0
     ON CONFLICT (rule, window_start, gateway) DO UPDATE SET granted = lease.granted + excluded.granted,
         amount = lease.amount + excluded.amount, window_end = excluded.window_end
 )
@@ -169,7 +186,7 @@ impl Postgres {
     }
 }
 
-async fn take(gateway: &str, returns: &[Return], connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+pub(super) async fn take(gateway: &str, returns: &[Return], connection: &mut PgConnection) -> Result<(), sqlx::Error> {
     if returns.is_empty() {
         return Ok(());
     }
@@ -187,26 +204,9 @@ async fn grant(gateway: &str, wishes: &[Wish], connection: &mut PgConnection) ->
     if wishes.is_empty() {
         return Ok(Vec::new());
     }
-    fn column<'a, T>(wishes: &'a [Wish], pick: impl Fn(&'a Wish) -> T) -> Vec<T> {
-        wishes.iter().map(pick).collect()
-    }
     // What the statement after it sees is what there is once the lock is held.
     sqlx::query(LOCK).bind(column(wishes, |wish| wish.rule.as_str())).execute(&mut *connection).await?;
-    let shares: Vec<Share> = sqlx::query_as(GRANT)
-        .bind(gateway)
-        .bind(column(wishes, |wish| wish.rule.as_str()))
-        .bind(column(wishes, |wish| wish.scope.as_deref()))
-        .bind(column(wishes, |wish| wish.window_start))
-        .bind(column(wishes, |wish| wish.window_end))
-        .bind(column(wishes, |wish| wish.since))
-        .bind(column(wishes, |wish| wish.reach))
-        .bind(column(wishes, |wish| wish.cap))
-        .bind(column(wishes, |wish| wish.least.max(0)))
-        .bind(column(wishes, |wish| wish.want.max(0)))
-        .bind(column(wishes, |wish| wish.owed.max(0)))
-        .bind(column(wishes, |wish| wish.counts_held))
-        .fetch_all(&mut *connection)
-        .await?;
+    let shares: Vec<Share> = question(gateway, wishes)?.build_query_as().fetch_all(&mut *connection).await?;
     for wish in wishes {
         let share = shares.iter().find(|share| share.rule == wish.rule && share.window_start == wish.window_start);
         if share.is_some_and(|share| share.amount < wish.least.saturating_add(wish.owed) && share.leased > 0) {
@@ -214,4 +214,46 @@ async fn grant(gateway: &str, wishes: &[Wish], connection: &mut PgConnection) ->
         }
     }
     Ok(shares)
+}
+
+fn column<'a, T>(wishes: &'a [Wish], pick: impl Fn(&'a Wish) -> T) -> Vec<T> {
+    wishes.iter().map(pick).collect()
+}
+
+fn question(gateway: &str, wishes: &[Wish]) -> Result<QueryBuilder<sqlx::Postgres>, sqlx::Error> {
+    let mut arguments = PgArguments::default();
+    let bound = (|| {
+        arguments.add(gateway)?;
+        arguments.add(column(wishes, |wish| wish.rule.as_str()))?;
+        arguments.add(column(wishes, |wish| wish.scope.as_deref()))?;
+        arguments.add(column(wishes, |wish| wish.window_start))?;
+        arguments.add(column(wishes, |wish| wish.window_end))?;
+        arguments.add(column(wishes, |wish| wish.since))?;
+        arguments.add(column(wishes, |wish| wish.reach))?;
+        arguments.add(column(wishes, |wish| wish.cap))?;
+        arguments.add(column(wishes, |wish| wish.least.max(0)))?;
+        arguments.add(column(wishes, |wish| wish.want.max(0)))?;
+        arguments.add(column(wishes, |wish| wish.owed.max(0)))?;
+        arguments.add(column(wishes, |wish| wish.counts_held))?;
+        arguments.add(column(wishes, |wish| wish.lasting))
+    })();
+    bound.map_err(sqlx::Error::Encode)?;
+    let mut sql = QueryBuilder::with_arguments(ASK, arguments);
+    push_exact(&mut sql, wishes);
+    sql.push(GRANT);
+    Ok(sql)
+}
+
+/// What was spent in windows that the sums of quarters of an hour do not show: a line for each of them.
+fn push_exact(sql: &mut QueryBuilder<sqlx::Postgres>, wishes: &[Wish]) {
+    // For the columns' types.
+    sql.push("SELECT NULL::text, NULL::bigint, NULL::numeric WHERE false");
+    for wish in wishes {
+        let Some(scope) = wish.scope.as_deref().filter(|_| has_edges(wish.since, wish.window_end)) else { continue };
+        sql.push(" UNION ALL SELECT ").push_bind(wish.rule.clone()).push("::text, ").push_bind(wish.window_start);
+        sql.push("::bigint, coalesce(sum(cost_nanousd + CASE WHEN ").push_bind(wish.counts_held);
+        sql.push(" THEN held_nanousd ELSE 0 END), 0) FROM (");
+        push_spent(sql, scope, wish.since, Some(wish.window_end), HAS_TAG);
+        sql.push(") AS parts");
+    }
 }

@@ -6,7 +6,7 @@ use sqlx::types::Json;
 use uuid::Uuid;
 
 use super::keys::tell;
-use super::lease::{LeaseError, Share};
+use super::lease::{LeaseError, Return, Share, take};
 use super::listen::Change;
 use super::{GatewayId, Postgres};
 
@@ -39,12 +39,6 @@ const JOIN: &str = "INSERT INTO gateway (id, name, version, address, process, la
                     address = excluded.address, process = excluded.process, last_seen = now(), outcome = '[]' \
                     RETURNING turn";
 
-/// Gives back what a gateway that is gone had leased. Only of a day's calls and tokens it stays taken, for nothing else says what
-/// was used of them: no cap is exceeded, and what the gateway had in store is lost for that day.
-const GIVE_BACK: &str = "DELETE FROM lease WHERE gateway = $1 AND (scope IS NOT NULL OR window_start <= 0 \
-                         OR window_end = 9223372036854775807 OR window_end - window_start < 3600000000) \
-                         RETURNING rule, CASE WHEN scope IS NULL THEN 0 ELSE amount END";
-
 impl Postgres {
     /// Enters this gateway, and returns what an earlier process of it had leased. Its journal must have been applied: what it spent
     /// is then in the sums.
@@ -59,9 +53,12 @@ impl Postgres {
             .bind(&process)
             .fetch_one(&mut *all)
             .await?;
-        let leases: Vec<(String, i64)> =
-            sqlx::query_as(GIVE_BACK).bind(self.gateway.as_str()).fetch_all(&mut *all).await?;
-        for (rule, _) in leases {
+        let rules: Vec<String> =
+            sqlx::query_scalar("DELETE FROM lease WHERE gateway = $1 AND NOT lasting RETURNING rule")
+                .bind(self.gateway.as_str())
+                .fetch_all(&mut *all)
+                .await?;
+        for rule in rules {
             tell(&Change::Funds { rule }, &mut all).await?;
         }
         all.commit().await?;
@@ -88,7 +85,8 @@ impl Postgres {
             sqlx::query_as(sql).bind(self.gateway.as_str()).bind(after.as_secs_f64()).fetch_all(&mut *all).await?;
         let mut written_off = Vec::new();
         for (id, name) in gone {
-            let leases: Vec<(String, i64)> = sqlx::query_as(GIVE_BACK).bind(id).fetch_all(&mut *all).await?;
+            let sql = "DELETE FROM lease WHERE gateway = $1 AND NOT lasting RETURNING rule, CASE WHEN scope IS NULL THEN 0 ELSE amount END";
+            let leases: Vec<(String, i64)> = sqlx::query_as(sql).bind(id).fetch_all(&mut *all).await?;
             let amount = leases.iter().map(|(_, amount)| amount).sum();
             for (rule, _) in leases {
                 tell(&Change::Funds { rule }, &mut all).await?;
@@ -102,15 +100,19 @@ impl Postgres {
         Ok(written_off)
     }
 
-    /// Returns everything and leaves. What this gateway spent must have been applied.
-    pub(in crate::ledger) async fn leave(&self, member: &Member) -> Result<(), sqlx::Error> {
+    /// Returns everything and leaves, of lasting leases what `returns` says. What this gateway spent must have been applied.
+    pub(in crate::ledger) async fn leave(&self, member: &Member, returns: &[Return]) -> Result<(), sqlx::Error> {
         let mut all = self.pool().await?.begin().await?;
         let sql = "UPDATE gateway SET process = NULL WHERE id = $1 AND process = $2";
         let left = sqlx::query(sql).bind(member.gateway.as_str()).bind(&member.process).execute(&mut *all).await?;
         if left.rows_affected() == 1 {
-            let leases: Vec<(String, i64)> =
-                sqlx::query_as(GIVE_BACK).bind(member.gateway.as_str()).fetch_all(&mut *all).await?;
-            for (rule, _) in leases {
+            take(self.gateway.as_str(), returns, &mut all).await?;
+            let rules: Vec<String> =
+                sqlx::query_scalar("DELETE FROM lease WHERE gateway = $1 AND NOT lasting RETURNING rule")
+                    .bind(member.gateway.as_str())
+                    .fetch_all(&mut *all)
+                    .await?;
+            for rule in rules {
                 tell(&Change::Funds { rule }, &mut all).await?;
             }
         }

@@ -11,7 +11,7 @@ use crate::ledger::query::{BucketSpend, DaySpend, Filter, KeySpend};
 use crate::ledger::rows;
 use crate::ledger::window::{self, HasTag};
 
-const HAS_TAG: HasTag = HasTag { before: " AND jsonb_exists(tags::jsonb, ", after: ")" };
+pub(super) const HAS_TAG: HasTag = HasTag { before: " AND jsonb_exists(tags::jsonb, ", after: ")" };
 
 impl Postgres {
     pub(in crate::ledger) async fn spend_by_day(

@@ -50,8 +50,9 @@ impl Leases {
             let mut session = Session::new(&self, member);
             if session.run(&mut changes, &mut stop).await {
                 self.take_back(None, true);
+                let lasting: Vec<Return> = self.engines.iter().flat_map(|engine| engine.leave()).collect();
                 applied().await;
-                if let Err(error) = self.postgres.leave(&session.member).await {
+                if let Err(error) = self.postgres.leave(&session.member, &lasting).await {
                     tracing::warn!(%error, "this gateway's leases return when it starts again, or are written off");
                 }
                 return;

@@ -69,5 +69,6 @@ fn record(id: u128, started_at: i64, cost: Option<i64>) -> Record<'static> {
         bytes_down: Some(u64::MAX),
         provenance: Provenance::default(),
         address: None,
+        next_proxy: None,
     }
 }

@@ -68,6 +68,7 @@ impl LeasedBudgets {
             want: amount.0.max(cap.0 / STOCK),
             owed: 0,
             counts_held: self.counts_unknown,
+            lasting: false,
         }
     }
 }

@@ -110,6 +110,7 @@ impl State {
             want: pending.amount,
             owed: pending.owed,
             counts_held: false,
+            lasting: rule.measure.is_daily(),
         })
     }
 }
@@ -162,6 +163,15 @@ impl Leasable for LeasedRates {
     fn unused(&self) -> Vec<Return> {
         let unused = self.rates.unused(Timestamp::now());
         unused.iter().filter_map(|unused| self.take(&unused.rule, unused.window_start)).collect()
+    }
+
+    fn leave(&self) -> Vec<Return> {
+        let windows: Vec<(RateRule, Vec<Window>)> = {
+            let state = self.state();
+            state.windows.values().filter(|(rule, _)| rule.measure.is_daily()).cloned().collect()
+        };
+        let each = windows.iter().flat_map(|(rule, windows)| windows.iter().map(move |window| (rule, window.start)));
+        each.filter_map(|(rule, start)| self.take(rule, start)).collect()
     }
 
     fn shortage(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {

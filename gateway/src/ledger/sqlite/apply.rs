@@ -32,7 +32,7 @@ const SEE: &str = "INSERT INTO sighting (provider, fingerprint, host, workload, 
                    DO UPDATE SET first_seen = min(first_seen, excluded.first_seen), \
                    last_seen = max(last_seen, excluded.last_seen), count = count + excluded.count";
 
-const COLUMNS: [&str; 45] = [
+const COLUMNS: [&str; 46] = [
     "id",
     "kind",
     "host",
@@ -78,6 +78,7 @@ const COLUMNS: [&str; 45] = [
     "host_seen",
     "sighting",
     "address",
+    "next_proxy",
 ];
 
 impl Sqlite {
@@ -193,6 +194,7 @@ fn put(insert: &mut Statement<'_>, record: &Record<'_>) -> rusqlite::Result<usiz
         &record.provenance.host_seen,
         &record.provenance.sighting,
         &record.address,
+        &record.next_proxy,
     ];
     insert.execute(values.as_slice())
 }

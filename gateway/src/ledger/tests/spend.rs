@@ -11,14 +11,14 @@ const SCOPES: [&str; 4] = ["global:all", "key:00ff", "tag:nightly", "key_model:0
 
 /// Of [`minutes`], what counts from the fifth to the tenth: cost, and what is held.
 pub(in crate::ledger) const IN_FIVE_MINUTES: [(&str, (i64, i64)); 13] = [
-    ("global:all", (5060, 9)),
-    ("key:00ff", (5060, 9)),
-    ("host:mac", (5060, 9)),
-    ("workload:claude-glm", (5060, 9)),
-    ("model:gpt-x", (5060, 9)),
-    ("provider:openai", (5060, 9)),
-    ("deployment:d", (5060, 9)),
-    ("key_model:00ff/gpt-x", (5060, 9)),
+    ("global:all", (5067, 9)),
+    ("key:00ff", (5067, 9)),
+    ("host:mac", (5067, 9)),
+    ("workload:claude-glm", (5067, 9)),
+    ("model:gpt-x", (5067, 9)),
+    ("provider:openai", (5067, 9)),
+    ("deployment:d", (5067, 9)),
+    ("key_model:00ff/gpt-x", (5067, 9)),
     ("key_model:00ff/gpt-y", (0, 0)),
     ("user:anna", (60, 0)),
     ("team:lab", (60, 0)),

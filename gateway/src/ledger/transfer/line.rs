@@ -40,7 +40,7 @@ pub(in crate::ledger) struct Line(pub(in crate::ledger) Vec<Cell>);
 use Kind::{Number, Text};
 
 /// Every column of the table.
-pub(in crate::ledger) const COLUMNS: [(&str, Kind); 48] = [
+pub(in crate::ledger) const COLUMNS: [(&str, Kind); 49] = [
     ("id", Text),
     ("kind", Text),
     ("host", Text),
@@ -89,6 +89,7 @@ pub(in crate::ledger) const COLUMNS: [(&str, Kind); 48] = [
     ("host_seen", Text),
     ("sighting", Text),
     ("address", Text),
+    ("next_proxy", Text),
 ];
 
 impl Line {
@@ -174,6 +175,7 @@ impl Line {
                 ..Provenance::default()
             },
             address: None,
+            next_proxy: None,
         })
     }
 }

@@ -37,6 +37,7 @@ fn wish(least: i64, want: i64) -> Wish {
         want,
         owed: 0,
         counts_held: true,
+        lasting: false,
     }
 }
 
@@ -100,6 +101,57 @@ async fn what_a_row_cost_leaves_the_lease_of_its_gateway_and_window() {
 }
 
 #[tokio::test]
+async fn what_was_spent_beside_a_short_window_takes_nothing_from_it() {
+    const SECOND: i64 = 1_000_000;
+    let server = Server::start().await;
+    let url = server.database("ledger").await;
+    let (elsewhere, _) = member(&url).await;
+    let (postgres, mut one) = member(&url).await;
+    // Half a minute in the middle of a quarter of an hour, and one across the end of it.
+    let short = |scope: &str, start: i64, seconds: i64| Wish {
+        rule: format!("{scope} {start}"),
+        scope: Some(scope.to_owned()),
+        window_start: start * SECOND,
+        window_end: (start + seconds) * SECOND,
+        since: start * SECOND,
+        ..wish(CAP, CAP)
+    };
+    let mut unknown = record(5, 629 * SECOND, None);
+    unknown.reserved_nanousd = Some(30);
+    let rows = [
+        record(1, 599 * SECOND, Some(900_000)),
+        record(2, 600 * SECOND, Some(100)),
+        record(3, 630 * SECOND - 1, Some(20)),
+        record(4, 630 * SECOND, Some(800_000)),
+        unknown,
+        record(6, 899 * SECOND, Some(7)),
+        record(7, 900 * SECOND, Some(2)),
+    ];
+    elsewhere.apply(&rows, || ()).await.unwrap();
+    let known = Wish { counts_held: false, ..short("host:mac", 600, 30) };
+    let wishes = [
+        short("global:all", 600, 30),
+        short("tag:b\"c", 600, 30),
+        short("key:other", 600, 30),
+        short("user:anna", 890, 20),
+        short("global:all", 0, 900),
+        known,
+    ];
+    let shares = postgres.exchange(&mut one, &wishes, &[]).await.unwrap();
+    let of = |rule: &str| shares.iter().find(|share| share.rule == rule).map(|share| (share.amount, share.spent));
+    for (rule, spent) in [
+        ("global:all 600", 150),
+        ("tag:b\"c 600", 150),
+        ("key:other 600", 0),
+        ("user:anna 890", 9),
+        ("host:mac 600", 120),
+        ("global:all 0", 1_700_157),
+    ] {
+        assert_eq!(of(rule), Some(((CAP - spent).max(0), spent)), "{rule}");
+    }
+}
+
+#[tokio::test]
 async fn a_rates_neighbouring_windows_count_and_what_is_owed_is_booked() {
     let server = Server::start().await;
     let url = server.database("ledger").await;
@@ -120,6 +172,7 @@ async fn a_rates_neighbouring_windows_count_and_what_is_owed_is_booked() {
             least,
             want: least,
             owed,
+            lasting: false,
         }
     };
     let mut granted = async |start, least, owed| {
@@ -147,8 +200,38 @@ async fn a_restart_and_a_stop_return_everything_and_a_second_process_takes_over(
     assert!(matches!(postgres.heartbeat(&first).await, Err(LeaseError::Replaced)));
     let mut second = second;
     postgres.exchange(&mut second, &[wish(1000, 1000)], &[]).await.unwrap();
-    postgres.leave(&second).await.unwrap();
+    postgres.leave(&second, &[]).await.unwrap();
     assert_eq!(number(&server, "SELECT count(*) FROM lease").await, 0);
+}
+
+#[tokio::test]
+async fn a_lasting_slice_counts_until_its_window_is_over_but_for_what_is_given_back() {
+    let server = Server::start().await;
+    let url = server.database("ledger").await;
+    let (postgres, mut one) = member(&url).await;
+    let (second, mut two) = member(&url).await;
+    let bytes = |least| Wish { rule: "bytes".into(), scope: None, lasting: true, cap: 100, ..wish(least, least) };
+    let back = |amount| Return { rule: "bytes".into(), ..back(amount) };
+    let granted = async |postgres: &Postgres, member: &mut _, least| {
+        postgres
+            .exchange(member, &[bytes(least), wish(7, 7)], &[])
+            .await
+            .unwrap()
+            .into_iter()
+            .find(|s| s.rule == "bytes")
+    };
+    assert_eq!(granted(&postgres, &mut one, 60).await.unwrap().amount, 60);
+    // A new process of the same gateway, one that nobody hears of any more, and an orderly end.
+    let mut one = postgres.join(&HERE).await.unwrap();
+    assert_eq!(granted(&postgres, &mut one, 10).await.unwrap().amount, 10);
+    let silent = "UPDATE gateway SET last_seen = now() - interval '1 hour'";
+    server.sql("ledger", silent).await;
+    assert_eq!(second.write_off(Duration::ZERO).await.unwrap().len(), 1);
+    assert_eq!(number(&server, "SELECT sum(amount)::bigint FROM lease WHERE rule = 'bytes'").await, 70);
+    assert_eq!(number(&server, "SELECT count(*) FROM lease WHERE rule <> 'bytes'").await, 0);
+    assert_eq!(granted(&second, &mut two, 50).await.unwrap().amount, 30, "what is left of 100");
+    second.leave(&two, &[back(20)]).await.unwrap();
+    assert_eq!(number(&server, "SELECT sum(amount)::bigint FROM lease WHERE rule = 'bytes'").await, 80);
 }
 
 #[tokio::test]
