@@ -1,11 +1,12 @@
 //! One upstream attempt: from its place in the ledger's queue to its row. Whatever happens to it, it leaves exactly one row.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use fleetgate_wire::header as names;
 use fleetgate_wire::money::NanoDollars;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, request};
+use http::{HeaderMap, HeaderName, HeaderValue, header, request};
 use jiff::Timestamp;
 use uuid::Uuid;
 
@@ -18,10 +19,10 @@ use crate::gateway::Gateway;
 use crate::ledger::{Entry, Kind, LedgerError, Receipt, Slot, Status};
 use crate::meter::{Meter, Reading};
 use crate::price::Cost;
-use crate::provider::{ClientError, Outgoing, Reply, Upstream};
+use crate::provider::{ClientError, Outgoing, Reply, Upstream, retry_after};
 use crate::relay::{End, Piece, Tap, Unrecorded};
 use crate::respond::set;
-use crate::route::Choice;
+use crate::route::{Choice, Complaint, Outcome};
 use crate::witness::Witness;
 use fleetgate_wire::endpoint::Endpoint;
 use fleetgate_wire::usage::{Usage, UsageSource};
@@ -57,6 +58,12 @@ pub(crate) struct Attempt {
     is_sized: bool,
     /// Why no answer came, and whether the provider may have charged for it all the same.
     unanswered: Option<(String, bool)>,
+    /// What became of it for its deployment, where no answer says so.
+    outcome: Option<Outcome>,
+    /// How long the provider wants to be left alone.
+    retry_after: Option<Duration>,
+    /// Tokens, once it is over.
+    used: u64,
 }
 
 impl Attempt {
@@ -122,34 +129,62 @@ impl Attempt {
             strips_usage: false,
             is_sized: false,
             unanswered: None,
+            outcome: None,
+            retry_after: None,
+            used: 0,
         })
     }
 
     /// An answer began that will be passed on: until it ends, the caller's limits count the call.
     pub(crate) fn answered(&mut self, reply: &Reply, ask: &Ask, strips_usage: bool, call_rate: RateHold) {
         self.call_rate = Some(call_rate);
-        self.note_status(reply.head.status);
+        self.note_head(reply);
         self.strips_usage = strips_usage;
         self.is_sized = !strips_usage && reply.head.headers.contains_key(header::CONTENT_LENGTH);
         self.meter = Some(Meter::new(self.endpoint, reply.head.status, &reply.head.headers, ask.stream, strips_usage));
     }
 
     /// Ends an attempt whose answer is not passed on. Its row is durable before anything is tried again.
-    pub(crate) fn failed(mut self, status: StatusCode) -> SettledReceipt {
-        self.note_status(status);
+    pub(crate) fn failed(mut self, reply: &Reply) -> SettledReceipt {
+        self.note_head(reply);
         self.settle(End::Complete)
+    }
+
+    /// Ends an attempt whose answer was read whole and is not passed on; what it cost is charged all the same. Its row is durable
+    /// before another group is tried. Also gives the tokens that it used.
+    pub(crate) fn complained(
+        mut self,
+        reply: &Reply,
+        ask: &Ask,
+        body: Bytes,
+        complaint: Complaint,
+    ) -> (SettledReceipt, u64) {
+        self.note_head(reply);
+        let (status, headers) = (reply.head.status, &reply.head.headers);
+        self.meter = Some(Meter::new(self.endpoint, status, headers, ask.stream, false));
+        drop(self.see(body));
+        if !status.is_success() && complaint == Complaint::ContentPolicy {
+            self.outcome = Some(Outcome::ContentPolicy(status.as_u16()));
+        }
+        (self.settle(End::Complete), self.used)
     }
 
     /// Ends an attempt that got no answer. Its row is durable before anything is tried again or refused.
     pub(crate) fn unanswered(mut self, error: &ClientError) -> SettledReceipt {
         // What never connected was never charged; a cut or a time-out may have been.
         self.unanswered = Some((error.to_string(), !matches!(error, ClientError::Connect { .. })));
+        let is_late = matches!(error, ClientError::Timeout { .. });
+        self.outcome = Some(if is_late { Outcome::TimedOut } else { Outcome::Broken });
         self.settle(End::Complete)
     }
 
-    fn note_status(&mut self, status: StatusCode) {
+    fn note_head(&mut self, reply: &Reply) {
+        let status = reply.head.status;
         if let Some((_, entry)) = &mut self.open {
             entry.http_status = Some(status.as_u16());
+        }
+        if !status.is_success() {
+            self.retry_after = retry_after(&reply.head.headers);
         }
     }
 
@@ -198,12 +233,25 @@ impl Attempt {
         entry.upstream_id = reading.id;
         entry.service_tier = reading.service_tier;
         log(&entry);
+        let (outcome, group) = (self.outcome(&entry), &self.choice.group);
+        self.gateway.router.note(&self.choice.deployment, outcome, self.retry_after);
+        if self.gateway.router.group_name(&entry.model_requested) != group && outcome != Outcome::Unknown {
+            self.gateway.metrics.fell_back(&entry.model_requested, group, outcome == Outcome::Success);
+        }
         if let Some(witness) = self.witness.take() {
             witness.end(&self.gateway, &entry);
+        }
+        if let (Some(reserved), Some(cost)) = (entry.reserved, entry.cost.amount)
+            && cost > reserved
+        {
+            let id = &self.choice.deployment.id;
+            self.gateway.metrics.overran(id, &entry.provider);
+            self.gateway.refusals.overrun(&entry.model, id, cost, reserved);
         }
         let receipt = slot.record(&entry);
         funds::settle(self.hold.take(), entry.cost.amount, self.gateway.config.counts_unknown, receipt.number());
         let tokens = entry.usage.as_ref().map_or(0, Usage::total);
+        self.used = tokens;
         std::mem::replace(&mut self.rate, RateHold::none()).settle(tokens, entry.ended_at);
         if let Some(call_rate) = self.call_rate.take() {
             call_rate.settle(tokens, entry.ended_at);
@@ -221,6 +269,19 @@ impl Attempt {
             End::UpstreamSilent => (Status::UpstreamCut, Some("the provider fell silent".to_owned())),
             End::Complete if refused || reading.error.is_some() => (Status::Failure, reading.error.clone()),
             End::Complete => (Status::Success, None),
+        }
+    }
+
+    /// How it went, for its deployment.
+    fn outcome(&self, entry: &Entry) -> Outcome {
+        match (self.outcome, entry.http_status, entry.status) {
+            // Many a provider counts no tokens, and is well.
+            (None, Some(400..500), _) if self.endpoint == Endpoint::CountTokens => Outcome::Unknown,
+            (Some(outcome), ..) => outcome,
+            (_, Some(status), _) if status >= 400 => Outcome::Refused(status),
+            (_, _, Status::Success) => Outcome::Success,
+            (_, _, Status::ClientGone) => Outcome::Unknown,
+            _ => Outcome::Broken,
         }
     }
 

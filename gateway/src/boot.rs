@@ -30,8 +30,8 @@ use crate::front::{
 };
 use crate::gateway::Gateway;
 use crate::ledger::{Leasable, LeasedBudgets, LeasedRates, Ledger, LedgerError};
-use crate::limits::{LimitBook, levels, load_budgets, remember_bills};
-use crate::metrics::{CallLabels, LedgerPulse, Metrics};
+use crate::limits::{LimitBook, levels, load_budgets, load_rates, remember_bills};
+use crate::metrics::{CallLabels, DeploymentReport, LedgerPulse, Metrics};
 use crate::notify::Notifier;
 use crate::price::{CatalogueError, Pricer, catalogue_at_start, keep_fresh};
 use crate::provider::{Client, Upstream};
@@ -130,8 +130,10 @@ pub(crate) async fn boot(config: Config, config_warnings: usize, notifier: &Noti
     ));
     let directory = Arc::new(Directory::new(unless_away(ledger.entities().await, || ledger.remembered_entities())?));
     let router = Arc::new(Router::new(&config.deployments, &config.routing));
-    let upstreams = config.deployments.iter().map(|entry| Upstream::resolve(entry, &config.environment).ok()).collect();
+    let upstreams = config.deployments.iter().map(|entry| Upstream::resolve(entry, &config.environment).ok());
+    let upstreams: Arc<[Option<Upstream>]> = upstreams.collect();
     let metrics = Arc::new(Metrics::default());
+    watch_deployments(&metrics, Arc::clone(&router), Arc::clone(&upstreams));
     watch_ledger(&metrics, ledger.clone());
     let client = Client::new().map_err(BootError::Tls)?;
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -147,6 +149,7 @@ pub(crate) async fn boot(config: Config, config_warnings: usize, notifier: &Noti
     tokio::spawn(keep_fresh(Arc::clone(&pricer), client.clone(), config.catalogue.clone()));
     let budgets = Budgets::new(BudgetOptions::from(&config.budgets));
     let rates = Rates::new(config.rates.iter().cloned(), if ledger.is_shared() { Funds::Leased } else { Funds::Own });
+    let rates = rates.with_days(BudgetOptions::from(&config.budgets).calendar, Timestamp::now());
     let book = Arc::new(LimitBook {
         keyring: Arc::clone(&keyring),
         directory: Arc::clone(&directory),
@@ -172,6 +175,7 @@ pub(crate) async fn boot(config: Config, config_warnings: usize, notifier: &Noti
     let address = address.map(|address| address.to_string()).unwrap_or_default();
     ledger.share(engines, config.lease_ttl, address).await;
     tokio::spawn(load_budgets(budgets.clone(), ledger.clone(), config.counts_unknown));
+    tokio::spawn(load_rates(rates.clone(), ledger.clone()));
     let replacing = Arc::clone(&changing);
     let repriced = budgets.clone();
     let admin = admin::router(Admin {
@@ -227,6 +231,21 @@ fn watch_ledger(metrics: &Metrics, ledger: Ledger) {
             spool_depth: Some(load.waiting_rows),
             newest_row_at: load.newest_row_at,
         }
+    });
+}
+
+/// Has the deployments in the metrics that can be called.
+fn watch_deployments(metrics: &Metrics, router: Arc<Router>, upstreams: Arc<[Option<Upstream>]>) {
+    metrics.watch(move |page| {
+        let reports: Vec<_> = router
+            .states()
+            .filter_map(|(deployment, state, counts)| {
+                let upstream = upstreams.get(deployment.index)?.as_ref()?;
+                let names = [upstream.model_name(&deployment.model), &*deployment.id, upstream.provider()];
+                Some(DeploymentReport { names, state, counts })
+            })
+            .collect();
+        page.deployments(&reports);
     });
 }
 

@@ -15,11 +15,12 @@ use crate::admit::{Permit, admit_model};
 use crate::attempt::Attempt;
 use crate::auth::{authenticate, check_owners};
 use crate::call_limits::CallLimits;
+use crate::detour;
 use crate::dialect::Ask;
 use crate::front::{self, Answer, Intake};
 use crate::funds;
 use crate::gateway::Gateway;
-use crate::provider::{Client, ClientError, Outgoing, Reply, Upstream, answer_mock, shape};
+use crate::provider::{Client, ClientError, Outgoing, Reply, Upstream, answer_mock, retry_after, shape};
 use crate::relay::{End, OnClientGone, RelayBody, Tap};
 use crate::respond::{Refusal, empty};
 use crate::route::{Choice, Group, NoRoute, Plan};
@@ -77,6 +78,7 @@ pub(crate) async fn serve(gateway: &Arc<Gateway>, intake: Intake, visit: &mut Vi
     require_dialect(gateway, &group, &ask)?;
     let mut plan = gateway.router.plan(group);
     plan.choices.retain(|choice| speaks(gateway, choice, &ask));
+    gateway.router.rest(&mut plan);
     attempt_all(gateway, &permit, &ask, &head, plan, started_at).await
 }
 
@@ -107,7 +109,8 @@ fn require_dialect(gateway: &Gateway, group: &Group, ask: &Ask) -> Result<(), No
     })
 }
 
-fn speaks(gateway: &Gateway, choice: &Choice, ask: &Ask) -> bool {
+/// Whether a deployment answers in the caller's dialect.
+pub(crate) fn speaks(gateway: &Gateway, choice: &Choice, ask: &Ask) -> bool {
     gateway.upstream(choice.deployment.index).is_some_and(|upstream| upstream.speaks(ask.endpoint))
 }
 
@@ -123,12 +126,41 @@ async fn attempt_all(
 ) -> Result<Answer, Refusal> {
     let limits = CallLimits::of(gateway, permit, ask);
     let mut call_rate = Some(limits.admit_call(gateway, permit).await?);
-    let answer = attempt_each(gateway, permit, ask, head, plan, &limits, &mut call_rate, started_at).await;
+    let answer = attempt_legs(gateway, permit, ask, head, plan, &limits, &mut call_rate, started_at).await;
     if let Some(unused) = call_rate {
         // Nothing was answered, so nothing was used.
         unused.settle(0, Timestamp::now());
     }
     answer
+}
+
+/// What came of a plan.
+enum Leg {
+    /// Something to pass on.
+    Answered(Answer),
+    /// A provider complained of what others may serve.
+    Detour(Plan),
+}
+
+#[expect(clippy::too_many_arguments, reason = "what a call is made of; a struct would only rename it")]
+async fn attempt_legs(
+    gateway: &Arc<Gateway>,
+    permit: &Permit,
+    ask: &Ask,
+    head: &request::Parts,
+    mut plan: Plan,
+    limits: &CallLimits,
+    call_rate: &mut Option<RateHold>,
+    mut started_at: Timestamp,
+) -> Result<Answer, Refusal> {
+    let mut tried = Vec::new();
+    loop {
+        match attempt_each(gateway, permit, ask, head, plan, &mut tried, limits, call_rate, started_at).await? {
+            Leg::Answered(answer) => return Ok(answer),
+            Leg::Detour(next) => plan = next,
+        }
+        started_at = Timestamp::now();
+    }
 }
 
 #[expect(clippy::too_many_arguments, reason = "what a call is made of; a struct would only rename it")]
@@ -138,19 +170,22 @@ async fn attempt_each(
     ask: &Ask,
     head: &request::Parts,
     plan: Plan,
+    tried: &mut Vec<String>,
     limits: &CallLimits,
     call_rate: &mut Option<RateHold>,
     started_at: Timestamp,
-) -> Result<Answer, Refusal> {
+) -> Result<Leg, Refusal> {
     let tries = schedule(plan, gateway.config.routing.num_retries);
     let mut last = Err(NoRoute::UnknownModel { model: ask.model.clone() }.into());
-    let mut started_at = started_at;
-    for (number, choice) in tries.iter().enumerate() {
-        let is_final = number + 1 == tries.len();
+    let (mut started_at, mut number) = (started_at, 0);
+    while let Some(choice) = tries.get(number) {
+        let this = number;
+        number += 1;
+        let is_final = number == tries.len();
         let Some(upstream) = gateway.upstream(choice.deployment.index) else { continue };
-        let same_next = tries.get(number + 1).is_some_and(|next| next.deployment.index == choice.deployment.index);
+        let same_next = tries.get(number).is_some_and(|next| next.deployment.index == choice.deployment.index);
         let place = funds::place(choice, upstream);
-        let rate = match limits.admit_attempt(gateway, &place) {
+        let rate = match limits.admit_attempt(gateway, &place).await {
             Ok(rate) => rate,
             // Another deployment may have room.
             Err(limited) => {
@@ -173,25 +208,51 @@ async fn attempt_each(
         };
         let outgoing = shape(ask, head, choice, upstream, gateway.config.drop_params, funds.output_limit)?;
         let mut attempt = Attempt::begin(gateway, permit, ask, head, choice, upstream, &outgoing, funds, rate).await?;
+        let patience = patience(gateway, ask, choice);
         match send(gateway, ask, choice, upstream, outgoing).await {
-            Ok((reply, strip_usage)) if is_final || !is_retryable(reply.head.status) => {
-                attempt.answered(&reply, ask, strip_usage, call_rate.take().unwrap_or_else(RateHold::none));
-                return relay(reply, attempt, patience(gateway, ask, choice), gateway.config.on_client_gone).await;
-            }
-            Ok((reply, _)) => {
-                let pause = pause(&reply.head.headers, number, same_next);
-                attempt.failed(reply.head.status).await?;
+            Ok((mut reply, strip_usage)) => {
+                let so_far = &tries[..number];
+                if let Some(detour) = detour::find(gateway, ask, so_far, tried, &mut reply, patience).await {
+                    let (receipt, tokens) = attempt.complained(&reply, ask, detour.body, detour.complaint);
+                    if let Some(rate) = call_rate {
+                        rate.add(tokens);
+                    }
+                    receipt.await?;
+                    return Ok(Leg::Detour(detour.plan));
+                }
+                let Some(next) = next(&tries, this, reply.head.status) else {
+                    attempt.answered(&reply, ask, strip_usage, call_rate.take().unwrap_or_else(RateHold::none));
+                    let answer = relay(reply, attempt, patience, gateway.config.on_client_gone).await?;
+                    return Ok(Leg::Answered(answer));
+                };
+                let pause = pause(&reply.head.headers, this, same_next && next == number);
+                attempt.failed(&reply).await?;
                 tokio::time::sleep(pause).await;
+                number = next;
             }
             Err(error) => {
                 attempt.unanswered(&error).await?;
                 last = Err(Refusal::Upstream { provider: upstream.provider(), source: error });
-                tokio::time::sleep(pause(&HeaderMap::new(), number, same_next)).await;
+                tokio::time::sleep(pause(&HeaderMap::new(), this, same_next)).await;
             }
         }
         started_at = Timestamp::now();
     }
     last
+}
+
+/// Which try follows an answer, if it is not one to pass on. What is wrong with a deployment's credential, credit or model is so
+/// however often it is asked: only another one may do better.
+fn next(tries: &[Choice], number: usize, status: StatusCode) -> Option<usize> {
+    let rest = number + 1..tries.len();
+    match status.as_u16() {
+        _ if is_retryable(status) => rest.into_iter().next(),
+        401..=404 => rest.into_iter().find(|next| {
+            let is_next = |choice: &Choice| choice.deployment.index == tries[*next].deployment.index;
+            !tries[..=number].iter().any(is_next)
+        }),
+        _ => None,
+    }
 }
 
 /// Without `num_retries` each deployment is tried once: clients repeat on their own, and each repetition here would multiply
@@ -235,8 +296,7 @@ fn pause(headers: &HeaderMap, number: usize, same_next: bool) -> Duration {
     if !same_next {
         return Duration::ZERO;
     }
-    let asked =
-        headers.get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok()).map(Duration::from_secs);
+    let asked = retry_after(headers);
     let grown = FIRST_PAUSE * 2u32.saturating_pow(u32::try_from(number).unwrap_or(u32::MAX));
     asked.unwrap_or(grown).min(LONGEST_WAIT)
 }

@@ -73,11 +73,11 @@ impl CallLimits {
     ///
     /// # Errors
     /// When one of them is used up for now.
-    pub(crate) fn admit_attempt(&self, gateway: &Gateway, place: &[Scope]) -> Result<RateHold, Refusal> {
+    pub(crate) async fn admit_attempt(&self, gateway: &Gateway, place: &[Scope]) -> Result<RateHold, Refusal> {
         if !self.has_rates {
             return Ok(RateHold::none());
         }
-        let admitted = gateway.rates.admit(place, self.tokens, Timestamp::now());
+        let admitted = gateway.rates.admit_attempt(place, self.tokens, Timestamp::now).await;
         admitted.map_err(|limited| refuse(gateway, limited))
     }
 }

@@ -11,7 +11,7 @@ use crate::admit::budget::{Charge, Exceeded, Hold};
 use crate::admit::scope::{Scope, ScopeKind};
 use crate::auth::Caller;
 use crate::config::Deployment;
-use crate::dialect::Ask;
+use crate::dialect::{Ask, Fields};
 use crate::gateway::Gateway;
 use crate::price::{Bound, Ceiling};
 use crate::provider::{Upstream, entrys_limit};
@@ -77,7 +77,9 @@ pub(crate) async fn set_aside(
         at,
     };
     let hold = gateway.budgets.reserve(charge).await.map_err(|exceeded| refuse(gateway, permit.caller(), *exceeded))?;
-    Ok(Funds { output_limit: worst.output_limit(hold.amount()), at: hold.at(), hold: Some(hold) })
+    // A call that counts in no budget is sent as it came.
+    let output_limit = worst.output_limit(hold.amount()).filter(|_| hold.is_counted());
+    Ok(Funds { output_limit, at: hold.at(), hold: Some(hold) })
 }
 
 /// Sees that a tunnel's budgets have money at all; what it costs is known at its end. `None` where nothing limits the caller.
@@ -166,8 +168,8 @@ impl WorstCase {
     /// `None` when nobody knows the price.
     fn of(gateway: &Gateway, ask: &Ask, choice: &Choice, upstream: &Upstream) -> Option<Self> {
         let prompt = exact(ask.endpoint, &ask.body);
-        let ceiling = ceiling(gateway, &prompt, choice, upstream)?;
         let fields = ask.fields();
+        let ceiling = dearest(gateway, &prompt, choice, upstream, &fields)?;
         let Some(output) = output_limit(ask.endpoint, |name| fields.read(name)) else {
             let amount = ceiling.amount(0);
             let (least, comfortable, most) = (amount, amount, amount);
@@ -183,7 +185,11 @@ impl WorstCase {
         let amount = |tokens: u64| ceiling.amount(tokens.saturating_mul(output.choices));
         let (least, most) = (amount(floor), amount(wanted));
         let comfortable = amount(COMFORTABLE_OUTPUT.clamp(floor, wanted));
-        let is_bounded = asked.is_some() || longest.is_some();
+        // What OpenRouter hands a call on to may write more than the price list knows.
+        let is_bounded = match upstream.provider() {
+            "openrouter" => asked.is_some_and(|asked| asked <= wanted),
+            _ => asked.is_some() || longest.is_some(),
+        };
         Some(Self { ceiling, output: Some(output), wanted, is_bounded, least, comfortable, most })
     }
 
@@ -198,8 +204,32 @@ impl WorstCase {
     }
 }
 
+/// The ceiling of a call, whichever of several models serves it: OpenRouter takes the next of the request's `models` where one
+/// fails (openrouter.ai/docs/guides/routing/model-fallbacks). Of those nobody knows the price of, nothing can be reserved.
+fn dearest(
+    gateway: &Gateway,
+    prompt: &PromptBound,
+    choice: &Choice,
+    upstream: &Upstream,
+    fields: &Fields<'_>,
+) -> Option<Ceiling> {
+    let first = ceiling(gateway, prompt, choice, upstream, upstream.model_name(&choice.model));
+    if upstream.provider() != "openrouter" || !fields.has("models") {
+        return first;
+    }
+    let others = fields.read::<Vec<String>>("models").unwrap_or_default();
+    let others = others.iter().filter_map(|model| ceiling(gateway, prompt, choice, upstream, model));
+    first.into_iter().chain(others).reduce(Ceiling::or)
+}
+
 /// The prices' part. What only the model's window bounds is priced as the whole window.
-fn ceiling(gateway: &Gateway, prompt: &PromptBound, choice: &Choice, upstream: &Upstream) -> Option<Ceiling> {
+fn ceiling(
+    gateway: &Gateway,
+    prompt: &PromptBound,
+    choice: &Choice,
+    upstream: &Upstream,
+    model: &str,
+) -> Option<Ceiling> {
     let bound = Bound {
         prompt_tokens: prompt.tokens,
         cache_write: true,
@@ -209,7 +239,6 @@ fn ceiling(gateway: &Gateway, prompt: &PromptBound, choice: &Choice, upstream: &
         searches: if prompt.server_tools { SEARCHES } else { 0 },
         tier: tier(&choice.deployment, prompt.tier.as_deref()),
     };
-    let model = upstream.model_name(&choice.model);
     let price = |bound: &Bound<'_>| gateway.pricer.ceiling(&choice.deployment, upstream.provider(), model, bound);
     let first = price(&bound)?;
     let window = first.max_input_tokens;

@@ -22,6 +22,7 @@ mod attempt;
 mod boot;
 mod call;
 mod call_limits;
+mod detour;
 mod funds;
 mod gateway;
 mod limits;

@@ -15,7 +15,7 @@ use crate::admit::rate::{self, Limits, Rates};
 use crate::auth::{Directory, EntityKind, KeyRecord, Keyring};
 use crate::config::BudgetEntry;
 use crate::ledger::Ledger;
-use crate::metrics::BudgetLevel;
+use crate::metrics::{BudgetLevel, Cap};
 
 /// The entities that carry limits of their own.
 const LIMITED: [EntityKind; 4] = [EntityKind::Team, EntityKind::User, EntityKind::Tag, EntityKind::Customer];
@@ -137,20 +137,19 @@ pub(crate) async fn remember_bills(budgets: &Budgets, ledger: &Ledger) {
 pub(crate) fn levels(book: &LimitBook) -> Vec<BudgetLevel> {
     let now = Timestamp::now();
     let level = |status: Status| {
-        let max = status.cap?;
-        let left = max.0.saturating_sub(status.spent.0).saturating_sub(status.reserved.0);
+        let left = |max: NanoDollars| max.0.saturating_sub(status.spent.0).saturating_sub(status.reserved.0);
         let resets_in = status.resets_at.and_then(|at| Duration::try_from(at.duration_since(now)).ok());
-        Some(BudgetLevel {
+        BudgetLevel {
             scope: status.id.scope.kind().word(),
             id: status.id.scope.id().to_owned(),
             alias: book.alias(&status.id.scope),
             window: status.id.term.to_string(),
-            max,
-            remaining: NanoDollars(left),
+            cap: status.cap.map(|max| Cap { max, remaining: NanoDollars(left(max)) }),
+            soft_reached: status.soft.map(|soft| status.spent >= soft),
             resets_in,
-        })
+        }
     };
-    book.budgets.status(now).into_iter().filter_map(level).collect()
+    book.budgets.status(now).into_iter().map(level).collect()
 }
 
 /// Gives every new budget what the ledger knows of its scope, as long as the gateway runs. Calls that such a budget concerns wait
@@ -175,6 +174,28 @@ pub(crate) async fn load_budgets(budgets: Budgets, ledger: Ledger, counts_unknow
             tokio::time::sleep(Duration::from_millis(500)).await;
         } else {
             budgets.loads_wanted().await;
+        }
+    }
+}
+
+/// Says what days have seen before this process began, as long as the gateway runs. Calls that such a limit concerns wait for this.
+pub(crate) async fn load_rates(rates: Rates, ledger: Ledger) {
+    loop {
+        let mut failed = false;
+        for (scope, day) in rates.missing() {
+            match ledger.used(&scope, day).await {
+                Ok(used) => rates.load(&scope, day, Some(used)),
+                Err(error) => {
+                    tracing::error!(%scope, %error, "what a limit has seen today cannot be read; its calls wait");
+                    rates.load(&scope, day, None);
+                    failed = true;
+                }
+            }
+        }
+        if failed {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        } else {
+            rates.loads_wanted().await;
         }
     }
 }

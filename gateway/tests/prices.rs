@@ -133,6 +133,7 @@ impl Case {
             additional_drop_params: Vec::new(),
             weight: 1,
             order: 0,
+            cooldown: Default::default(),
             timeout: None,
             stream_timeout: None,
             mock_response: None,

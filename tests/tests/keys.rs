@@ -299,10 +299,10 @@ async fn a_key_sees_the_models_that_it_may_call_and_no_others() {
 #[tokio::test]
 async fn a_limit_that_is_not_enforced_says_so() {
     let gw = Gateway::start(|c| c).await;
-    let made = gw.admin_post("/key/generate", &json!({"tpd_limit": 5, "allowed_routes": ["/v1/models"]})).await;
-    assert_eq!(made["tpd_limit"], 5);
+    let made = gw.admin_post("/key/generate", &json!({"guardrails": ["pii"], "allowed_routes": ["/v1/models"]})).await;
+    assert_eq!(made["guardrails"][0], "pii");
     let warnings = made["fleetgate_warnings"].to_string();
-    assert!(warnings.contains("tpd_limit") && warnings.contains("allowed_routes"), "{warnings}");
+    assert!(warnings.contains("guardrails") && warnings.contains("allowed_routes"), "{warnings}");
     let limits = json!({"max_budget": 5, "rpm_limit": 10, "tpm_limit": 1000, "max_parallel_requests": 2});
     let held = gw.admin_post("/key/generate", &limits).await;
     assert_eq!(held.get("fleetgate_warnings"), None, "these are in force");

@@ -44,6 +44,9 @@ const UNITS: [(&str, Unit); 6] = [
 const LONGEST_SECONDS: u64 = 1_000 * 366 * 86_400;
 
 impl Period {
+    /// One day.
+    pub const DAY: Self = Self { count: 1, unit: Unit::Day };
+
     /// Reads a period. Of months LiteLLM knows only one.
     ///
     /// # Errors

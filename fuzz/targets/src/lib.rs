@@ -22,8 +22,9 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 16] = [
+pub const TARGETS: [Target; 17] = [
     Target { name: "sse", read: stream::split, seeds: stream::seeds },
+    Target { name: "complaint", read: stream::complaint, seeds: stream::complaints },
     Target { name: "meter", read: stream::meter, seeds: stream::seeds },
     Target { name: "ask", read: request::ask, seeds: request::seeds },
     Target { name: "authority", read: identity::authority, seeds: identity::authorities },

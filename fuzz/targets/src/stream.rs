@@ -23,6 +23,22 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
     ])
 }
 
+pub(crate) fn complaints() -> Vec<Vec<u8>> {
+    crate::texts(&[
+        "{\"error\":{\"message\":\"This model's maximum context length is 8192 tokens.\",\"code\":\"context_length_exceeded\"}}",
+        "{\"choices\":[{\"finish_reason\":\"content_filter\"}],\"incomplete_details\":{\"reason\":\"content_filter\"}}",
+    ])
+}
+
+/// An answer that is no JSON complains of nothing once it was a success.
+pub(crate) fn complaint(bytes: &[u8]) {
+    for status in [StatusCode::OK, StatusCode::BAD_REQUEST, StatusCode::FORBIDDEN] {
+        let found = fleetgate_gateway::dialect::complaint(status, bytes);
+        let is_object = bytes.trim_ascii_start().starts_with(b"{");
+        assert!(found.is_none() || !status.is_success() || is_object, "{status}");
+    }
+}
+
 /// Nothing is lost or added, and pieces make no difference.
 pub(crate) fn split(bytes: &[u8]) {
     let whole = events([Bytes::copy_from_slice(bytes)]);

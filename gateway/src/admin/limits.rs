@@ -10,8 +10,8 @@ use crate::egress::KEY_LIMITS;
 use crate::respond::Refusal;
 
 /// Fields that limit calls in LiteLLM and not here yet: kept and shown, and never without saying so.
-const NOT_ENFORCED: [&str; 6] =
-    ["tpd_limit", "allowed_routes", "guardrails", "enforced_params", "allowed_cache_controls", "budget_fallbacks"];
+const NOT_ENFORCED: [&str; 5] =
+    ["allowed_routes", "guardrails", "enforced_params", "allowed_cache_controls", "budget_fallbacks"];
 
 /// Refuses limits that cannot be meant. `scope` is whose they are.
 pub(super) fn check_limits(scope: &Scope, fields: &Map<String, Value>) -> Result<(), Refusal> {

@@ -10,7 +10,7 @@ use super::node::{Node, Value};
 use super::params::{self, Param};
 use super::report::{Cost, Report};
 use super::section::Section;
-use super::{Deployment, prices, rates, redact, scalar};
+use super::{Deployment, cooldown, prices, rates, redact, scalar};
 
 /// What an entry needs to know of the rest of the file.
 pub(super) struct Surroundings<'a> {
@@ -57,6 +57,7 @@ pub(super) fn read(
         weight: weight(&params, around.weight_scale, report),
         rates: rates::of_entry(&params, report),
         order: params.whole("order", report).map_or(0, |given| u32::try_from(given.value).unwrap_or(u32::MAX)),
+        cooldown: cooldown::of_entry(&params, &info, report),
         timeout: params.seconds("timeout", report).map(|given| given.value),
         stream_timeout: params.seconds("stream_timeout", report).map(|given| given.value),
         mock_response: params.text("mock_response", report).map(|given| given.value),
@@ -240,7 +241,19 @@ fn note_settings(deployment: &Deployment, entry: &Node, sections: &[Section<'_>;
             report.setting(format!("{path}.{key}"), redact::url(base), at(key));
         }
     }
-    let numbers = ["weight", "rpm", "tpm", "max_parallel_requests", "order", "timeout", "stream_timeout"];
+    let numbers = [
+        "weight",
+        "rpm",
+        "tpm",
+        "rpd",
+        "tpd",
+        "max_parallel_requests",
+        "order",
+        "timeout",
+        "stream_timeout",
+        "allowed_fails",
+        "cooldown_time",
+    ];
     for key in ["api_version", "custom_llm_provider"].iter().chain(&numbers) {
         if let Some(text) = params.get(key).and_then(Node::text)
             // A text where a number belongs could be a key that slipped a line.

@@ -28,8 +28,6 @@ const OF_NOBODY: Fate = Ignored(Money, "give it where it is meant: on keys, team
 const CACHE: Fate = Ignored(Serving, "answers are not cached, every call goes to its provider");
 const REDIS: Fate = Ignored(Style, "nothing is shared through Redis");
 const STRATEGY: Fate = Ignored(Serving, "deployments are chosen by order and weight");
-const COOLDOWN: Fate = Ignored(Serving, "no deployment is set aside, each call tries them anew");
-const LATER_FALLBACKS: Fate = Ignored(Serving, "only `fallbacks` and `default_fallbacks` are followed");
 const CALLBACKS: Fate = Ignored(Watching, "nothing is sent to it");
 const ALERTS: Fate = Ignored(Watching, "no alerts are sent");
 const ROUTE: Fate = Ignored(Serving, "what it offers is not served");
@@ -89,10 +87,10 @@ pub(super) const KEYS_BY_PATH: &[(&str, Fate)] = &[
     ("litellm_settings.guardrails", Honoured),
     ("litellm_settings.master_key", Misplaced("general_settings")),
     ("litellm_settings.timeout", Misplaced("litellm_settings.request_timeout")),
-    ("litellm_settings.context_window_fallbacks", LATER_FALLBACKS),
-    ("litellm_settings.content_policy_fallbacks", LATER_FALLBACKS),
+    ("litellm_settings.context_window_fallbacks", Honoured),
+    ("litellm_settings.content_policy_fallbacks", Honoured),
     ("litellm_settings.modify_params", Ignored(Serving, "requests are not rearranged to suit a provider")),
-    ("litellm_settings.allowed_fails", COOLDOWN),
+    ("litellm_settings.allowed_fails", Honoured),
     ("litellm_settings.cache", CACHE),
     ("litellm_settings.cache_params", CACHE),
     ("litellm_settings.enable_redis_auth_cache", REDIS),
@@ -164,14 +162,14 @@ pub(super) const KEYS_BY_PATH: &[(&str, Fate)] = &[
     ("router_settings.max_retries", Inert("the key is num_retries")),
     ("router_settings.routing_strategy", Honoured),
     ("router_settings.routing_strategy_args", STRATEGY),
-    ("router_settings.context_window_fallbacks", LATER_FALLBACKS),
-    ("router_settings.content_policy_fallbacks", LATER_FALLBACKS),
-    ("router_settings.max_fallbacks", LATER_FALLBACKS),
+    ("router_settings.context_window_fallbacks", Honoured),
+    ("router_settings.content_policy_fallbacks", Honoured),
+    ("router_settings.max_fallbacks", Honoured),
     ("router_settings.enable_weighted_failover", STRATEGY),
-    ("router_settings.allowed_fails", COOLDOWN),
-    ("router_settings.allowed_fails_policy", COOLDOWN),
-    ("router_settings.cooldown_time", COOLDOWN),
-    ("router_settings.disable_cooldowns", COOLDOWN),
+    ("router_settings.allowed_fails", Honoured),
+    ("router_settings.allowed_fails_policy", Honoured),
+    ("router_settings.cooldown_time", Honoured),
+    ("router_settings.disable_cooldowns", Honoured),
     ("router_settings.retry_after", Ignored(Serving, "the built-in pause between attempts is used")),
     ("router_settings.retry_policy", Ignored(Serving, "num_retries holds for every kind of failure")),
     ("router_settings.model_group_retry_policy", Ignored(Serving, "num_retries holds for every group")),

@@ -3,6 +3,7 @@
 
 mod budgets;
 mod catalogue;
+mod cooldown;
 mod database;
 mod deployment;
 mod dotenv;
@@ -49,6 +50,7 @@ use http::{HeaderName, Uri};
 
 pub use budgets::{BudgetEntry, BudgetSettings};
 pub use catalogue::{CatalogueSettings, Margin, PriceAdjustments};
+pub use cooldown::{CooldownSettings, FailsPolicy, FailureKind, OwnCooldown};
 pub use database::DatabaseError;
 pub use egress::{EgressMode, EgressRule, EgressSettings, ForwardProxySettings, Trust};
 pub use include::files;
@@ -200,6 +202,8 @@ pub struct Deployment {
     pub rates: RateCaps,
     /// Lower levels are tried first.
     pub order: u32,
+    /// Overrides [`Routing::cooldown`].
+    pub cooldown: OwnCooldown,
     /// Overrides [`Config::request_timeout`].
     pub timeout: Option<Duration>,
     /// Overrides [`Config::stream_timeout`].
@@ -235,8 +239,16 @@ pub struct Routing {
     pub aliases: BTreeMap<String, String>,
     /// Groups to try when all deployments of a group failed; `*` stands for every group.
     pub fallbacks: BTreeMap<String, Vec<String>>,
+    /// Groups to try when a prompt is too long for a group.
+    pub context_window_fallbacks: BTreeMap<String, Vec<String>>,
+    /// Groups to try when a provider refuses the content.
+    pub content_policy_fallbacks: BTreeMap<String, Vec<String>>,
+    /// How many fallback groups one request may try; 5 in LiteLLM.
+    pub max_fallbacks: Option<u64>,
     /// Attempts after the first within a group. `None`: each deployment once.
     pub num_retries: Option<u32>,
+    /// When a deployment that fails is left out.
+    pub cooldown: CooldownSettings,
 }
 
 /// How this machine's address in the mesh is found, and what is done while there is none.

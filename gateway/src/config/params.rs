@@ -44,6 +44,8 @@ const PARAMS: &[(Param, &[&str])] = &[
             "weight",
             "rpm",
             "tpm",
+            "rpd",
+            "tpd",
             "max_parallel_requests",
             "order",
             "timeout",
@@ -52,6 +54,9 @@ const PARAMS: &[(Param, &[&str])] = &[
             "base_model",
             "max_budget",
             "budget_duration",
+            "allowed_fails",
+            "allowed_fails_policy",
+            "cooldown_time",
         ],
     ),
     (
@@ -108,7 +113,7 @@ const PARAMS: &[(Param, &[&str])] = &[
             "web_search_options",
         ],
     ),
-    (Limit, &["itpm", "otpm", "rpd", "tpd", "rpm_limit", "tpm_limit", "default_api_key_tpm_limit"]),
+    (Limit, &["itpm", "otpm", "rpm_limit", "tpm_limit", "default_api_key_tpm_limit"]),
     (Description, &["description", "mcp_server_url", "tier", "model_info", "mode", "max_input_tokens"]),
     (
         Cloud,
@@ -138,8 +143,6 @@ const PARAMS: &[(Param, &[&str])] = &[
         &[
             "max_retries",
             "num_retries",
-            "cooldown_time",
-            "allowed_fails",
             "retry_policy",
             "fallbacks",
             "context_window_fallbacks",
@@ -219,7 +222,6 @@ pub(super) fn consequence(name: &str) -> &'static str {
     match name {
         "ssl_verify" | "ssl_certificate" => "certificates are always checked",
         "num_retries" | "max_retries" | "retry_policy" => "router_settings.num_retries holds for every entry",
-        "cooldown_time" | "allowed_fails" => "no deployment is set aside, each call tries them anew",
         "fallbacks" | "context_window_fallbacks" => "only the router's fallbacks are followed",
         "tags" | "tag_regex" => "tags do not choose deployments",
         "stream" | "fake_stream" => "the caller decides whether an answer is a stream",

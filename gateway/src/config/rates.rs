@@ -1,7 +1,7 @@
 //! Limits on calls and tokens: LiteLLM's, which are spread over three sections, and our own list `fleetgate.rates`.
 //!
-//! An entry's `rpm` and `tpm` are its share of the traffic, as in LiteLLM. They are limits as well where LiteLLM makes them
-//! so: with `enforce_model_rate_limits` among `router_settings.optional_pre_call_checks`, or with a usage-based
+//! An entry's `rpm` and `tpm` are its share of the traffic, as in LiteLLM. They, and `rpd` and `tpd`, are limits where LiteLLM makes
+//! them so: with `enforce_model_rate_limits` among `router_settings.optional_pre_call_checks`, or with a usage-based
 //! `routing_strategy`. An entry's `max_parallel_requests` always is one.
 
 use fleetgate_wire::scope::{Scope, ScopeKind};
@@ -13,7 +13,7 @@ use super::routing::Sections;
 use super::section::Section;
 
 const ENFORCE: &str = "enforce_model_rate_limits";
-const ENTRY_KEYS: &[&str] = &["scope", "rpm", "tpm", "max_parallel"];
+const ENTRY_KEYS: &[&str] = &["scope", "rpm", "tpm", "max_parallel", "rpd", "tpd"];
 
 /// The most that one scope may do. What is `None` is not limited; 0 lets nothing pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -24,6 +24,10 @@ pub struct RateCaps {
     pub tpm: Option<u64>,
     /// Calls at once.
     pub max_parallel: Option<u64>,
+    /// Calls in a day.
+    pub rpd: Option<u64>,
+    /// Tokens in a day.
+    pub tpd: Option<u64>,
 }
 
 impl RateCaps {
@@ -44,14 +48,28 @@ impl RateCaps {
             rpm: lower(self.rpm, other.rpm),
             tpm: lower(self.tpm, other.tpm),
             max_parallel: lower(self.max_parallel, other.max_parallel),
+            rpd: lower(self.rpd, other.rpd),
+            tpd: lower(self.tpd, other.tpd),
         }
+    }
+
+    /// Whether a day's calls or tokens are limited.
+    #[must_use]
+    pub fn is_daily(&self) -> bool {
+        self.rpd.is_some() || self.tpd.is_some()
     }
 }
 
 /// What an entry's parameters say.
 pub(super) fn of_entry(params: &Section<'_>, report: &mut Report) -> RateCaps {
     let mut whole = |key| params.whole(key, report).map(|given| given.value);
-    RateCaps { rpm: whole("rpm"), tpm: whole("tpm"), max_parallel: whole("max_parallel_requests") }
+    RateCaps {
+        rpm: whole("rpm"),
+        tpm: whole("tpm"),
+        max_parallel: whole("max_parallel_requests"),
+        rpd: whole("rpd"),
+        tpd: whole("tpd"),
+    }
 }
 
 /// Every limit of the configuration. A scope may be there more than once, and its id may hold `*`.
@@ -138,13 +156,19 @@ fn one(path: &str, entry: &Node, report: &mut Report) -> Option<(Scope, RateCaps
         }
     };
     let mut number = |key| noted(&section, key, report);
-    let caps = RateCaps { rpm: number("rpm"), tpm: number("tpm"), max_parallel: number("max_parallel") };
+    let caps = RateCaps {
+        rpm: number("rpm"),
+        tpm: number("tpm"),
+        max_parallel: number("max_parallel"),
+        rpd: number("rpd"),
+        tpd: number("tpd"),
+    };
     report.setting(format!("{path}.scope"), scope.to_string(), text.origin);
     if caps.is_empty() {
         report.warn(
             Cost::Money,
             entry.place.origin(),
-            format!("{path} limits nothing: give it rpm, tpm or max_parallel"),
+            format!("{path} limits nothing: give it rpm, tpm, max_parallel, rpd or tpd"),
         );
     }
     Some((scope, caps))

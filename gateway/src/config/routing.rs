@@ -6,7 +6,7 @@ use super::models::Models;
 use super::node::{Node, Place};
 use super::report::{Cost, Report};
 use super::section::Section;
-use super::{Origin, Routing};
+use super::{Origin, Routing, cooldown};
 
 /// The sections that say something about routing.
 pub(super) struct Sections<'a> {
@@ -18,8 +18,24 @@ pub(super) struct Sections<'a> {
 /// Reads how requests find a deployment.
 pub(super) fn read(sections: &Sections<'_>, models: &Models, report: &mut Report) -> Routing {
     let aliases = aliases(&sections.router, report);
-    let found = fallbacks(sections, report);
-    let routing = Routing { fallbacks: found.map, num_retries: retries(sections, report), aliases };
+    let mut found = fallbacks(&["fallbacks", "default_fallbacks"], sections, report);
+    let context_window = fallbacks(&["context_window_fallbacks"], sections, report);
+    let content_policy = fallbacks(&["content_policy_fallbacks"], sections, report);
+    found.targets.extend(context_window.targets.into_iter().chain(content_policy.targets));
+    let max_fallbacks = sections.router.whole("max_fallbacks", report).map(|given| {
+        report.setting("router_settings.max_fallbacks", given.value.to_string(), given.origin);
+        given.value
+    });
+    let num_retries = retries(sections, report);
+    let routing = Routing {
+        aliases,
+        fallbacks: found.map,
+        context_window_fallbacks: context_window.map,
+        content_policy_fallbacks: content_policy.map,
+        max_fallbacks,
+        num_retries,
+        cooldown: cooldown::read(sections, report),
+    };
     check_targets(&routing, &found.targets, models, sections, report);
     if let Some(strategy) = sections.router.text("routing_strategy", report)
         && strategy.value != "simple-shuffle"
@@ -69,11 +85,11 @@ struct Fallbacks {
     targets: Vec<(String, Origin)>,
 }
 
-/// The router's fallbacks, or else those of `litellm_settings`, as in LiteLLM.
-fn fallbacks(sections: &Sections<'_>, report: &mut Report) -> Fallbacks {
+/// The router's fallbacks under these keys, or else those of `litellm_settings`, as in LiteLLM.
+fn fallbacks(keys: &[&str], sections: &Sections<'_>, report: &mut Report) -> Fallbacks {
     let mut fallbacks = Fallbacks::default();
     let given = |section: &Section<'_>, key| section.get(key).is_some_and(|node| !is_empty(node));
-    for key in ["fallbacks", "default_fallbacks"] {
+    for key in keys.iter().copied() {
         let (chosen, other) = if given(&sections.router, key) {
             (&sections.router, Some(&sections.litellm))
         } else {

@@ -123,6 +123,17 @@ impl Ledger {
         Ok(rows.into_iter().map(bill).collect())
     }
 
+    /// How many attempts a scope's calls made since then, and of how many tokens.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn used(&self, scope: &Scope, since: Timestamp) -> Result<(u64, u64), LedgerError> {
+        self.catch_up().await;
+        let used = self.store.used(&scope.to_string(), since).await;
+        let (calls, tokens) = used.map_err(|error| self.unavailable(&error))?;
+        Ok((u64::try_from(calls).unwrap_or(0), u64::try_from(tokens).unwrap_or(0)))
+    }
+
     /// What a scope has spent on calls that began from `since` until `until`, by bucket, with the number of the last row that is
     /// counted in it (see [`Receipt::number`](super::Receipt::number)). Of the buckets that hold the two moments only the part between
     /// them counts.

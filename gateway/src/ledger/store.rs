@@ -177,6 +177,13 @@ impl Store {
     }
 
     /// Deployment, reservation, cost and start of the newest calls that had a budget.
+    pub(super) async fn used(&self, scope: &str, since: Timestamp) -> Result<(i64, i64), sqlx::Error> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.used(scope, since).await,
+            Self::Postgres(postgres) => postgres.used(scope, since).await,
+        }
+    }
+
     pub(super) async fn reserved_and_spent(&self) -> Result<Vec<(String, i64, i64, i64)>, sqlx::Error> {
         match self {
             Self::Sqlite(sqlite) => sqlite.reserved_and_spent().await,

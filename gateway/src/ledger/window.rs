@@ -93,6 +93,21 @@ pub(super) fn has_edges(since: i64, until: i64) -> bool {
     !split(since.max(EARLIEST), Some(until)).edges.is_empty()
 }
 
+/// Asks for calls and tokens of a scope's rows: one line.
+pub(super) fn used<D: Database>(scope: &str, since: Timestamp, has_tag: HasTag) -> QueryBuilder<D>
+where
+    i64: Type<D> + for<'q> Encode<'q, D>,
+    String: Type<D> + for<'q> Encode<'q, D>,
+{
+    let mut sql = QueryBuilder::new(
+        "SELECT count(*), CAST(coalesce(sum(coalesce(input_tokens, 0) + coalesce(output_tokens, 0)), 0) AS bigint) \
+         FROM entry WHERE kind = 'call' AND started_at >= ",
+    );
+    sql.push_bind(since.as_microsecond());
+    among(&mut sql, scope, has_tag);
+    sql
+}
+
 /// Leaves only the rows that count in a scope; the same ones as [`each_scope`](super::rollup::each_scope) names it for.
 fn among<D: Database>(sql: &mut QueryBuilder<D>, scope: &str, has_tag: HasTag)
 where

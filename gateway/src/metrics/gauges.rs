@@ -1,5 +1,4 @@
-//! Gauges of those who know: what is left of budgets, and how deployments are. Their names stand here; the values come from whoever
-//! is asked through [`Metrics::watch`](super::Metrics::watch).
+//! Gauges of those who know what is left of budgets. Their names stand here; the values come from whoever is asked through [`Metrics::watch`](super::Metrics::watch).
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -19,29 +18,37 @@ pub struct BudgetLevel {
     pub alias: String,
     /// The window, as it was configured: `1d`, `30d`; empty for one without an end.
     pub window: String,
-    /// What may be spent in the window.
-    pub max: NanoDollars,
-    /// What is neither spent nor reserved; below zero after an overrun.
-    pub remaining: NanoDollars,
+    /// What may be spent in the window, and what of that is neither spent nor reserved: below zero after an overrun. `None` for a
+    /// budget that only warns.
+    pub cap: Option<Cap>,
+    /// Whether what it warns at is spent; `None` for one that does not warn.
+    pub soft_reached: Option<bool>,
     /// How long until the window ends.
     pub resets_in: Option<Duration>,
 }
 
-/// What LiteLLM's dashboards know of a deployment.
+/// How far a budget is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DeploymentState {
-    /// It answers.
-    Healthy = 0,
-    /// It fails now and then.
-    Partial = 1,
-    /// It is set aside.
-    Outage = 2,
+pub struct Cap {
+    /// What may be spent.
+    pub max: NanoDollars,
+    /// What is left.
+    pub remaining: NanoDollars,
 }
 
 impl BudgetLevel {
     fn named<'a>(&'a self, [id, alias]: [&'a str; 2]) -> [(&'a str, &'a str); 2] {
         [(id, &self.id), (alias, &self.alias)]
     }
+
+    fn labels(&self) -> impl Iterator<Item = (&str, &str)> {
+        let window = [("scope", self.scope), ("window", self.window.as_str())];
+        window.into_iter().chain(self.named(["id", "alias"]))
+    }
+}
+
+fn capped(levels: &[BudgetLevel]) -> impl Iterator<Item = (&BudgetLevel, Cap)> {
+    levels.iter().filter_map(|level| Some((level, level.cap?)))
 }
 
 /// LiteLLM's families for one kind of scope: what is left, what there is, hours until there is more; then the labels' names.
@@ -72,23 +79,23 @@ impl Page {
     /// Writes what is left of budgets. LiteLLM's gauges know one window of each key and team: the one that has least left.
     pub fn budgets(&mut self, levels: &[BudgetLevel]) {
         for (scope, [remaining, max, hours], names) in LITELLM {
-            let mut scarcest: BTreeMap<&str, &BudgetLevel> = BTreeMap::new();
-            for level in levels.iter().filter(|level| level.scope == scope) {
-                let known = scarcest.entry(&level.id).or_insert(level);
-                if level.remaining < known.remaining {
-                    *known = level;
+            let mut scarcest: BTreeMap<&str, (&BudgetLevel, Cap)> = BTreeMap::new();
+            for (level, cap) in capped(levels).filter(|(level, _)| level.scope == scope) {
+                let known = scarcest.entry(&level.id).or_insert((level, cap));
+                if cap.remaining < known.1.remaining {
+                    *known = (level, cap);
                 }
             }
             let mut samples = self.gauge(remaining, "Dollars that are left.");
-            for level in scarcest.values() {
-                samples.dollars(level.named(names), level.remaining);
+            for (level, cap) in scarcest.values() {
+                samples.dollars(level.named(names), cap.remaining);
             }
             let mut samples = self.gauge(max, "Dollars that may be spent in a window.");
-            for level in scarcest.values() {
-                samples.dollars(level.named(names), level.max);
+            for (level, cap) in scarcest.values() {
+                samples.dollars(level.named(names), cap.max);
             }
             let mut samples = self.gauge(hours, "Hours until the window ends.");
-            for level in scarcest.values() {
+            for (level, _) in scarcest.values() {
                 if let Some(resets_in) = level.resets_in {
                     samples.add(level.named(names), resets_in.as_secs_f64() / 3600.0);
                 }
@@ -96,18 +103,14 @@ impl Page {
         }
         let help = "Dollars that are neither spent nor reserved.";
         let mut samples = self.gauge("fleetgate_budget_remaining_dollars", help);
-        for level in levels {
-            let window = [("scope", level.scope), ("window", level.window.as_str())];
-            samples.dollars(window.into_iter().chain(level.named(["id", "alias"])), level.remaining);
+        for (level, cap) in capped(levels) {
+            samples.dollars(level.labels(), cap.remaining);
         }
-    }
-
-    /// Writes how deployments are, each given with its model, its identifier and its provider.
-    pub fn deployments<'a>(&mut self, states: impl IntoIterator<Item = ([&'a str; 3], DeploymentState)>) {
-        let help = "0 while a deployment answers, 1 while it fails now and then, 2 while it is set aside.";
-        let mut samples = self.gauge("litellm_deployment_state", help);
-        for (values, state) in states {
-            samples.count(["litellm_model_name", "model_id", "api_provider"].into_iter().zip(values), state as u64);
+        let mut samples = self.gauge("fleetgate_budget_soft_reached", "1 while a soft budget is spent.");
+        for level in levels {
+            if let Some(reached) = level.soft_reached {
+                samples.count(level.labels(), u64::from(reached));
+            }
         }
     }
 }
@@ -122,8 +125,8 @@ mod tests {
             id: id.into(),
             alias: format!("{id}-name"),
             window: window.into(),
-            max: NanoDollars(5_000_000_000),
-            remaining: NanoDollars(remaining),
+            cap: Some(Cap { max: NanoDollars(5_000_000_000), remaining: NanoDollars(remaining) }),
+            soft_reached: (window == "1d").then_some(remaining == 2),
             resets_in: (window == "1d").then(|| Duration::from_secs(5400)),
         }
     }
@@ -145,19 +148,12 @@ mod tests {
             "litellm_remaining_team_budget_metric{team=\"t\",team_alias=\"t-name\"} 0.000000001",
             "fleetgate_budget_remaining_dollars{scope=\"key\",window=\"30d\",id=\"h\",alias=\"h-name\"} 3.000000000",
             "fleetgate_budget_remaining_dollars{scope=\"host\",window=\"1d\",id=\"mac\",alias=\"mac-name\"} 0.000000002",
+            "fleetgate_budget_soft_reached{scope=\"key\",window=\"1d\",id=\"h\",alias=\"h-name\"} 0",
+            "fleetgate_budget_soft_reached{scope=\"host\",window=\"1d\",id=\"mac\",alias=\"mac-name\"} 1",
         ] {
             assert!(text.lines().any(|found| found == line), "{line}\n{text}");
         }
         let remaining = text.lines().filter(|line| line.starts_with("litellm_remaining_api_key_budget_metric{"));
         assert_eq!(remaining.count(), 1, "a series twice would make the page unreadable");
-    }
-
-    #[test]
-    fn a_deployments_state_is_a_number() {
-        let mut page = Page::default();
-        page.deployments([(["gpt-x", "d1", "openai"], DeploymentState::Outage)]);
-        let sample =
-            "litellm_deployment_state{litellm_model_name=\"gpt-x\",model_id=\"d1\",api_provider=\"openai\"} 2\n";
-        assert!(page.finish().ends_with(sample));
     }
 }

@@ -7,6 +7,7 @@
 //! `admitted = settled + in flight + interrupted`.
 
 mod call;
+mod deployments;
 mod family;
 mod gauges;
 mod histogram;
@@ -25,7 +26,8 @@ use call::{LATENCY_LABELS, Latency, Line};
 use family::Family;
 
 pub use call::{Admitted, Observation};
-pub use gauges::{BudgetLevel, DeploymentState};
+pub use deployments::{DeploymentCounts, DeploymentReport, DeploymentState};
+pub use gauges::{BudgetLevel, Cap};
 pub use labels::{CallLabels, Who};
 pub use page::Page;
 
@@ -35,6 +37,8 @@ const MOST_LINES: usize = 2000;
 const MOST_LATENCIES: usize = 200;
 const MOST_REQUESTS: usize = 4000;
 const MOST_REFUSALS: usize = 64;
+
+const FALLBACK_LABELS: [&str; 2] = ["requested_model", "fallback_model"];
 
 /// What the ledger says about itself.
 #[derive(Debug, Clone, Default)]
@@ -58,6 +62,9 @@ pub struct Metrics {
     failures: Family<{ labels::FAILURE.len() }, AtomicU64>,
     budget_refusals: Family<1, AtomicU64>,
     rate_refusals: Family<1, AtomicU64>,
+    overruns: Family<2, AtomicU64>,
+    good_fallbacks: Family<2, AtomicU64>,
+    failed_fallbacks: Family<2, AtomicU64>,
     pulse: OnceLock<Pulse>,
     watchers: Mutex<Vec<Watcher>>,
 }
@@ -77,6 +84,9 @@ impl Default for Metrics {
             failures: Family::new(labels::FAILURE, labels::REQUEST_OPEN, MOST_REQUESTS),
             budget_refusals: Family::new(["scope"], &[], MOST_REFUSALS),
             rate_refusals: Family::new(["scope"], &[], MOST_REFUSALS),
+            overruns: Family::new(["model_id", "api_provider"], &[], MOST_LATENCIES),
+            good_fallbacks: Family::new(FALLBACK_LABELS, &[0], MOST_LATENCIES),
+            failed_fallbacks: Family::new(FALLBACK_LABELS, &[0], MOST_LATENCIES),
             pulse: OnceLock::new(),
             watchers: Mutex::default(),
         }
@@ -127,6 +137,20 @@ impl Metrics {
     /// Counts a call that a rate limit refused. `scope` as in [`Metrics::budget_refused`].
     pub fn rate_refused(&self, scope: &str) {
         self.rate_refusals.get(&[scope.into()], |_| AtomicU64::default()).fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts an answer that has cost more than was reserved for it.
+    pub fn overran(&self, model_id: &str, provider: &str) {
+        self.overruns
+            .get(&[model_id.into(), provider.into()], |_| AtomicU64::default())
+            .fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts an attempt at another group than the one that was asked for.
+    pub fn fell_back(&self, requested_model: &str, fallback_model: &str, succeeded: bool) {
+        let family = if succeeded { &self.good_fallbacks } else { &self.failed_fallbacks };
+        let values = [requested_model.into(), fallback_model.into()];
+        family.get(&values, |_| AtomicU64::default()).fetch_add(1, Ordering::Relaxed);
     }
 
     /// Says whom to ask about the ledger. The first one counts.

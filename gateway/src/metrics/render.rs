@@ -44,6 +44,11 @@ impl Metrics {
         );
         counters(page, &self.budget_refusals, "fleetgate_budget_refusals_total", "Calls that a budget refused.");
         counters(page, &self.rate_refusals, "fleetgate_rate_refusals_total", "Calls that a rate limit refused.");
+        let [good, failed] = ["Attempts at fallbacks that were answered.", "Attempts at fallbacks that failed."];
+        counters(page, &self.good_fallbacks, "litellm_deployment_successful_fallbacks_total", good);
+        counters(page, &self.failed_fallbacks, "litellm_deployment_failed_fallbacks_total", failed);
+        let help = "Answers that have cost more than was reserved for them.";
+        counters(page, &self.overruns, "fleetgate_budget_overruns_total", help);
     }
 
     fn latencies(&self, page: &mut Page) {

@@ -59,6 +59,20 @@ impl Ceiling {
         self.free && self.fixed == NanoDollars::ZERO
     }
 
+    /// The ceiling of a call that either of two models may serve.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        let both = |one: Option<u64>, other: Option<u64>| Some(one?.max(other?));
+        Self {
+            prompt: self.prompt.max(other.prompt),
+            per_output_token: self.per_output_token.max(other.per_output_token),
+            fixed: self.fixed.max(other.fixed),
+            max_input_tokens: both(self.max_input_tokens, other.max_input_tokens),
+            max_output_tokens: both(self.max_output_tokens, other.max_output_tokens),
+            free: self.free && other.free,
+        }
+    }
+
     /// The most that the call can cost when it produces at most so many tokens.
     #[must_use]
     pub fn amount(&self, output_tokens: u64) -> NanoDollars {

@@ -10,6 +10,7 @@ mod overrides;
 mod rates;
 mod refresh;
 mod reprice;
+mod vendors;
 
 use std::sync::Arc;
 
@@ -104,7 +105,7 @@ impl Pricer {
     pub fn ceiling(&self, deployment: &Deployment, provider: &str, model: &str, bound: &Bound<'_>) -> Option<Ceiling> {
         let base_model = deployment.base_model.as_deref();
         let wanted = Wanted { deployment: Some(deployment), base_model, provider, asked: model, answered: None };
-        let found = self.find(wanted)?;
+        let found = self.find(wanted).or_else(|| self.find_vendors(wanted))?;
         // Perplexity's models search for each answer, whether or not they are asked to.
         let bound = Bound { searches: bound.searches.max(u64::from(always_searches(provider, model))), ..*bound };
         let ceiling = found.rates.ceiling(&bound)?;

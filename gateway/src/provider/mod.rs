@@ -14,7 +14,7 @@ mod url;
 pub use client::{Client, ClientError};
 pub(crate) use edits::entrys_limit;
 pub use mock::answer as answer_mock;
-pub use reply::{Reply, ReplyBody};
+pub use reply::{Reply, ReplyBody, retry_after};
 pub use request::{Outgoing, RequestError, shape};
 pub use resolve::{ResolveError, Upstream};
 

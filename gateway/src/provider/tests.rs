@@ -34,6 +34,7 @@ fn deployment(model: &str, params: &Value) -> Deployment {
         weight: 1,
         rates: RateCaps::default(),
         order: 0,
+        cooldown: Default::default(),
         timeout: None,
         stream_timeout: None,
         mock_response: None,

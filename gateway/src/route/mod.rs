@@ -1,5 +1,6 @@
 //! [`Permit`](crate::admit::Permit) to [`Plan`]: which deployments shall serve this model, in which order?
 
+mod health;
 mod pattern;
 mod table;
 
@@ -7,6 +8,7 @@ use std::sync::Arc;
 
 use crate::config::Deployment;
 
+pub use health::Outcome;
 pub use table::{Group, Router};
 
 /// One way to serve a call.
@@ -25,6 +27,15 @@ pub struct Choice {
 pub struct Plan {
     /// The ways.
     pub choices: Vec<Choice>,
+}
+
+/// What another model may not mind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Complaint {
+    /// The prompt does not fit into the model's window.
+    ContextWindow,
+    /// The provider refused the content, of the prompt or of the answer.
+    ContentPolicy,
 }
 
 /// Why nothing can serve a model.

@@ -33,6 +33,12 @@ impl Hold {
         self.amount
     }
 
+    /// Whether it counts in any budget.
+    #[must_use]
+    pub fn is_counted(&self) -> bool {
+        self.granted.as_ref().is_some_and(|granted| !granted.parts.is_empty())
+    }
+
     /// What is set aside for it, which is more where the deployment is known or feared to charge more than is provable.
     #[must_use]
     pub fn reserved(&self) -> NanoDollars {

@@ -4,16 +4,18 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use fleetgate_wire::money::NanoDollars;
 use tokio::time::Instant;
 
 use super::refusal::Exceeded;
 
-/// One line for each caller and budget in this time.
+/// One line for each caller in this time.
 const EVERY: Duration = Duration::from_secs(60);
 /// More callers than this are not remembered. When all of them are recent, everybody gets a line again.
 const MANY: usize = 4_096;
 
-/// Writes refusals down, one line a minute for each caller and budget, with the number of those left out.
+/// Writes refusals down, one line a minute for each caller, with the number of those left out, and overruns likewise for each
+/// deployment.
 #[derive(Debug, Default)]
 pub struct RefusalLog {
     seen: Mutex<HashMap<String, Seen>>,
@@ -26,10 +28,19 @@ struct Seen {
 }
 
 impl RefusalLog {
-    /// Writes a refusal down, unless there was one like it within the last minute. `caller` is the key's alias.
+    /// Writes a refusal down, unless this caller had one within the last minute. `caller` is the key's alias.
     pub fn record(&self, caller: &str, exceeded: &Exceeded) {
-        if let Some(left_out) = self.admit(format!("{caller} {}", exceeded.counter()), Instant::now()) {
+        if let Some(left_out) = self.admit(format!("key {caller}"), Instant::now()) {
             tracing::warn!(key = caller, budget = %exceeded.counter(), left_out, "call refused: {exceeded}");
+        }
+    }
+
+    /// Writes down that an answer has cost more than it could by all that was known, unless its deployment had one within the last
+    /// minute.
+    pub fn overrun(&self, model: &str, deployment: &str, cost: NanoDollars, expected: NanoDollars) {
+        if let Some(left_out) = self.admit(format!("deployment {deployment}"), Instant::now()) {
+            let message = "an answer has cost more than was reserved for it: look at the prices of this entry and at what the provider adds";
+            tracing::error!(model, deployment, %cost, reserved = %expected, left_out, "{message}");
         }
     }
 

@@ -1,4 +1,4 @@
-//! What one scope has used: calls and tokens of the last minute, and calls in flight.
+//! What one scope has used: calls and tokens of the last minute and of the day, and calls in flight.
 
 use jiff::Timestamp;
 
@@ -14,6 +14,10 @@ pub enum Measure {
     Tokens,
     /// Calls at once.
     Parallel,
+    /// Calls in a day.
+    DailyRequests,
+    /// Tokens in a day.
+    DailyTokens,
 }
 
 impl Measure {
@@ -24,7 +28,21 @@ impl Measure {
             Self::Requests => "requests",
             Self::Tokens => "tokens",
             Self::Parallel => "max_parallel_requests",
+            Self::DailyRequests => "requests_per_day",
+            Self::DailyTokens => "tokens_per_day",
         }
+    }
+
+    /// Whether it is counted by the day.
+    #[must_use]
+    pub fn is_daily(self) -> bool {
+        matches!(self, Self::DailyRequests | Self::DailyTokens)
+    }
+
+    /// Whether it counts tokens.
+    #[must_use]
+    pub fn is_of_tokens(self) -> bool {
+        matches!(self, Self::Tokens | Self::DailyTokens)
     }
 }
 
@@ -34,6 +52,31 @@ pub(super) struct Moment {
     pub(super) at: Timestamp,
     pub(super) slot: i64,
     pub(super) grain: Grain,
+    pub(super) day: Day,
+}
+
+/// A day, in seconds since 1970. What a day counts is in one slot, which has the number of its first second.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Day {
+    pub(super) start: i64,
+    pub(super) end: i64,
+}
+
+impl Moment {
+    /// The slot in which something counts now.
+    pub(super) fn slot_of(self, measure: Measure) -> i64 {
+        if measure.is_daily() { self.day.start } else { self.slot }
+    }
+
+    /// The second in which that slot begins.
+    pub(super) fn slot_start(self, measure: Measure) -> i64 {
+        if measure.is_daily() { self.day.start } else { self.grain.start(self.slot) }
+    }
+
+    /// The second in which the next slot begins.
+    pub(super) fn slot_end(self, measure: Measure) -> i64 {
+        if measure.is_daily() { self.day.end } else { self.grain.start(self.slot + 1) }
+    }
 }
 
 /// What a call asks of a counter.
@@ -43,6 +86,8 @@ pub(super) struct Ask {
     pub(super) moment: Moment,
     /// Whether it has to be granted as well.
     pub(super) leased: bool,
+    /// The second from which on everything was counted here; days that began before are loaded.
+    pub(super) began: i64,
 }
 
 /// What a counter cannot give.
@@ -56,6 +101,15 @@ pub(super) struct Shortage {
     pub(super) until: i64,
     /// Only a grant is missing, and one may come.
     pub(super) awaits_grant: bool,
+    /// Nobody has said yet what the day has seen before this process began.
+    pub(super) awaits_load: bool,
+}
+
+impl Shortage {
+    /// Whether something is on its way that the call can wait for.
+    pub(super) fn passes_soon(&self) -> bool {
+        self.awaits_grant || self.awaits_load
+    }
 }
 
 /// How far a limit is used, right after a call was admitted.
@@ -76,8 +130,14 @@ pub(super) struct Counter {
     pub(super) held: u64,
     /// How many calls at once other gateways leave to this one.
     pub(super) held_granted: u64,
+    pub(super) day_requests: Window,
+    pub(super) day_tokens: Window,
+    /// The day whose earlier calls and tokens are counted.
+    loaded_day: Option<i64>,
+    /// The limit came in the middle of a day.
+    must_load: bool,
     /// The slots in which nothing more was to be had.
-    denied: [Option<i64>; 3],
+    denied: [Option<i64>; 5],
 }
 
 /// What a call reserves. One that asks for more than the whole limit waits for an empty window and takes all of it: refused
@@ -90,17 +150,48 @@ impl Counter {
     pub(super) fn expire(&mut self, moment: Moment) {
         self.requests.expire(moment.grain, moment.slot);
         self.tokens.expire(moment.grain, moment.slot);
+        self.day_requests.keep_only(moment.day.start);
+        self.day_tokens.keep_only(moment.day.start);
+        self.loaded_day = self.loaded_day.filter(|day| *day == moment.day.start);
+    }
+
+    /// Counts what a day has seen before.
+    pub(super) fn load(&mut self, day: i64, requests: u64, tokens: u64) {
+        if self.loaded_day != Some(day) {
+            self.day_requests.add(day, requests);
+            self.day_tokens.add(day, tokens);
+            (self.loaded_day, self.must_load) = (Some(day), false);
+        }
+    }
+
+    /// Forgets what a day has seen.
+    pub(super) fn forget_day(&mut self) {
+        (self.day_requests, self.day_tokens) = (Window::default(), Window::default());
+        (self.loaded_day, self.must_load) = (None, false);
+    }
+
+    /// The same, and it is to be loaded.
+    pub(super) fn unload(&mut self) {
+        self.forget_day();
+        self.must_load = true;
     }
 
     /// Whether it can be dropped without anything being forgotten.
     pub(super) fn is_idle(&self) -> bool {
-        self.requests.is_empty() && self.tokens.is_empty() && self.held == 0 && self.held_granted == 0
+        let windows = [&self.requests, &self.tokens, &self.day_requests, &self.day_tokens];
+        windows.iter().all(|window| window.is_empty())
+            && self.held == 0
+            && self.held_granted == 0
+            && self.loaded_day.is_none()
+            && !self.must_load
     }
 
     pub(super) fn window(&mut self, measure: Measure) -> Option<&mut Window> {
         match measure {
             Measure::Requests => Some(&mut self.requests),
             Measure::Tokens => Some(&mut self.tokens),
+            Measure::DailyRequests => Some(&mut self.day_requests),
+            Measure::DailyTokens => Some(&mut self.day_tokens),
             Measure::Parallel => None,
         }
     }
@@ -120,22 +211,35 @@ impl Counter {
         let needed = |cap| reserved(ask.tokens, cap).max(1);
         let tokens = caps.tpm.and_then(|cap| self.window_shortage(Measure::Tokens, cap, needed(cap), ask));
         let parallel = caps.max_parallel.and_then(|cap| self.parallel_shortage(cap, ask));
-        [requests, tokens, parallel].into_iter().flatten()
+        let days = caps.rpd.and_then(|cap| self.window_shortage(Measure::DailyRequests, cap, 1, ask));
+        let days_tokens = caps.tpd.and_then(|cap| self.window_shortage(Measure::DailyTokens, cap, needed(cap), ask));
+        [requests, tokens, parallel, days, days_tokens].into_iter().flatten()
     }
 
     fn window_shortage(&self, measure: Measure, cap: u64, needed: u64, ask: Ask) -> Option<Shortage> {
-        let window = if measure == Measure::Tokens { &self.tokens } else { &self.requests };
-        let Moment { at, slot, grain } = ask.moment;
+        let window = match measure {
+            Measure::Tokens => &self.tokens,
+            Measure::DailyRequests => &self.day_requests,
+            Measure::DailyTokens => &self.day_tokens,
+            _ => &self.requests,
+        };
+        let Moment { at, grain, day, .. } = ask.moment;
+        let slot = ask.moment.slot_of(measure);
         let remaining = cap.saturating_sub(window.used());
-        let shortage = Shortage { measure, cap, remaining, needed, until: 0, awaits_grant: false };
+        let shortage = Shortage { measure, cap, remaining, needed, until: 0, awaits_grant: false, awaits_load: false };
+        let is_known = ask.leased || (day.start >= ask.began && !self.must_load) || self.loaded_day == Some(day.start);
+        if measure.is_daily() && !is_known {
+            return Some(Shortage { until: at.as_second() + 1, awaits_load: true, ..shortage });
+        }
         if needed > remaining {
             let opens = window.opens_after(needed, cap).unwrap_or(slot);
-            return Some(Shortage { until: grain.expiry(opens), ..shortage });
+            let until = if measure.is_daily() { day.end } else { grain.expiry(opens) };
+            return Some(Shortage { until, ..shortage });
         }
         if !ask.leased || window.free(slot) >= needed {
             return None;
         }
-        Some(self.without_grant(shortage, at, slot, grain.start(slot + 1)))
+        Some(self.without_grant(shortage, at, ask.moment.slot, grain.start(ask.moment.slot + 1)))
     }
 
     fn parallel_shortage(&self, cap: u64, ask: Ask) -> Option<Shortage> {
@@ -143,7 +247,7 @@ impl Counter {
         let (measure, remaining) = (Measure::Parallel, cap.saturating_sub(self.held));
         // Nobody knows when a call ends.
         let until = at.as_second() + 1;
-        let shortage = Shortage { measure, cap, remaining, needed: 1, until, awaits_grant: false };
+        let shortage = Shortage { measure, cap, remaining, needed: 1, until, awaits_grant: false, awaits_load: false };
         if remaining == 0 {
             return Some(shortage);
         }
@@ -171,6 +275,12 @@ impl Counter {
         }
         if caps.max_parallel.is_some() {
             self.held += 1;
+        }
+        if caps.rpd.is_some() {
+            self.day_requests.add(ask.moment.day.start, 1);
+        }
+        if let Some(cap) = caps.tpd {
+            self.day_tokens.add(ask.moment.day.start, reserved(ask.tokens, cap));
         }
     }
 

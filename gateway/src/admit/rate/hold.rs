@@ -14,18 +14,25 @@ use super::state::Line;
 pub struct RateHold {
     pub(super) shared: Option<Arc<Shared>>,
     pub(super) lines: Vec<Line>,
+    /// Tokens of the call's earlier attempts.
+    pub(super) before: u64,
 }
 
 impl RateHold {
     /// Nothing is held.
     pub fn none() -> Self {
-        Self { shared: None, lines: Vec::new() }
+        Self { shared: None, lines: Vec::new(), before: 0 }
+    }
+
+    /// An attempt was answered and paid, and another one follows.
+    pub fn add(&mut self, tokens: u64) {
+        self.before = self.before.saturating_add(tokens);
     }
 
     /// The call is over and used so many tokens, prompt and answer together; none when it never went out.
     pub fn settle(self, tokens: u64, now: Timestamp) {
         if let Some(shared) = &self.shared {
-            shared.state().settle(&self.lines, tokens, now);
+            shared.state().settle(&self.lines, tokens.saturating_add(self.before), now);
         }
     }
 

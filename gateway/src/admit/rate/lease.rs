@@ -3,7 +3,7 @@
 //! Time is cut into windows of [`LEASE_SECONDS`], and a grant serves in its own window only. Whoever grants must see to it that
 //! what is granted for one rule in any [`LEASE_SPAN_SECONDS`] (every 60 s lie in that many consecutive windows) stays within
 //! the rule's cap. Then all gateways together admit no more than the cap in any 60 s. Calls at once have one window, 0: a
-//! grant of these holds until it is taken back.
+//! grant of these holds until it is taken back. A day is a window of its own, within which grants stay within the cap.
 
 use jiff::Timestamp;
 
@@ -33,6 +33,8 @@ pub struct Wish {
     pub rule: RateRule,
     /// When the window begins, in seconds since 1970; 0 for calls at once.
     pub window_start: i64,
+    /// The first second in which a grant serves no more.
+    pub until: i64,
     /// How much. Less, or nothing, may be granted.
     pub amount: u64,
     /// What has been used beyond what was granted, on top of `amount`: answers that were longer than anybody thought. It is to
@@ -57,9 +59,8 @@ impl Rates {
     pub fn wanted(&self, now: Timestamp) -> Vec<Wish> {
         let mut state = self.shared.state();
         let moment = state.tick(now);
-        let current = moment.grain.start(moment.slot);
         let mut wishes: Vec<Wish> = std::mem::take(&mut state.wishes).into_values().collect();
-        for wish in wishes.iter_mut().filter(|wish| wish.window_start != 0 && wish.window_start < current) {
+        for wish in wishes.iter_mut().filter(|wish| wish.until <= moment.at.as_second()) {
             wish.amount = 0;
         }
         wishes.retain(|wish| wish.amount > 0 || wish.owed > 0);
@@ -79,6 +80,8 @@ impl Rates {
             Measure::Requests => caps.rpm,
             Measure::Tokens => caps.tpm,
             Measure::Parallel => caps.max_parallel,
+            Measure::DailyRequests => caps.rpd,
+            Measure::DailyTokens => caps.tpd,
         }
     }
 
@@ -87,10 +90,12 @@ impl Rates {
     pub fn grant(&self, rule: &RateRule, window_start: i64, amount: u64) {
         {
             let mut state = self.shared.state();
-            let (slot, current) = (state.grain().slot_of_start(window_start), state.current_slot());
+            let (slot, current) = (state.slot_of_start(rule.measure, window_start), state.current_slot());
+            // What others hold of a day, or of calls at once, may come back long before their windows end.
+            let is_short = window_start != 0 && !rule.measure.is_daily();
             let counter = state.counters.entry(rule.scope.clone()).or_default();
             match counter.window(rule.measure) {
-                _ if amount == 0 => counter.deny(rule.measure, if window_start == 0 { current } else { slot }),
+                _ if amount == 0 => counter.deny(rule.measure, if is_short { slot } else { current }),
                 Some(window) => window.grant(slot, amount),
                 None => counter.held_granted = counter.held_granted.saturating_add(amount),
             }
@@ -102,7 +107,7 @@ impl Rates {
     #[must_use]
     pub fn take_back(&self, rule: &RateRule, window_start: i64, most: u64) -> u64 {
         let mut state = self.shared.state();
-        let slot = state.grain().slot_of_start(window_start);
+        let slot = state.slot_of_start(rule.measure, window_start);
         let Some(counter) = state.counters.get_mut(&rule.scope) else { return 0 };
         if let Some(window) = counter.window(rule.measure) {
             return window.take_back(slot, most);
@@ -137,6 +142,10 @@ impl Rates {
 }
 
 impl State {
+    fn slot_of_start(&self, measure: Measure, window_start: i64) -> i64 {
+        if measure.is_daily() { window_start } else { self.grain().slot_of_start(window_start) }
+    }
+
     fn current_slot(&self) -> i64 {
         self.grain().slot(self.latest())
     }

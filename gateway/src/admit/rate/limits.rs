@@ -83,6 +83,8 @@ pub fn limits(scope: &Scope, fields: &Map<String, Value>) -> Result<Limits, Limi
             rpm: count(fields.get("rpm_limit"), "rpm_limit")?,
             tpm: count(fields.get("tpm_limit"), "tpm_limit")?,
             max_parallel: count(fields.get("max_parallel_requests"), "max_parallel_requests")?,
+            rpd: count(fields.get("rpd_limit"), "rpd_limit")?,
+            tpd: count(fields.get("tpd_limit"), "tpd_limit")?,
         },
         rpm_type: limit_type(fields, "rpm_limit_type")?,
         tpm_type: limit_type(fields, "tpm_limit_type")?,
@@ -153,13 +155,16 @@ mod tests {
     #[test]
     fn every_limit_field_of_litellm_is_read() {
         let limits = read(&json!({
-            "rpm_limit": 60, "tpm_limit": 1000.0, "max_parallel_requests": 0, "rpm_limit_type": "dynamic", "tpm_limit_type": null,
+            "rpm_limit": 60, "tpm_limit": 1000.0, "rpd_limit": 5, "tpd_limit": 6.0, "max_parallel_requests": 0, "rpm_limit_type": "dynamic", "tpm_limit_type": null,
             "model_rpm_limit": {"gpt-4o": 3, "o3": null}, "metadata": {"model_tpm_limit": {"gpt-4o": 500}}, "max_budget": "x",
         }))
         .unwrap();
-        assert_eq!(limits.caps, RateCaps { rpm: Some(60), tpm: Some(1000), max_parallel: Some(0) });
+        assert_eq!(
+            limits.caps,
+            RateCaps { rpm: Some(60), tpm: Some(1000), max_parallel: Some(0), rpd: Some(5), tpd: Some(6) }
+        );
         let models =
-            BTreeMap::from([("gpt-4o".to_owned(), RateCaps { rpm: Some(3), tpm: Some(500), max_parallel: None })]);
+            BTreeMap::from([("gpt-4o".to_owned(), RateCaps { rpm: Some(3), tpm: Some(500), ..RateCaps::default() })]);
         assert_eq!((limits.models, limits.rpm_type, limits.tpm_type), (models, Some(LimitType::Dynamic), None));
     }
 

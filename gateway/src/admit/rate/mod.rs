@@ -8,6 +8,9 @@
 //! it is over. What an estimate had too much comes back at once; what it had too little counts from then on, and later calls
 //! wait for it. A call that asks for more than a whole minute's tokens needs an empty minute, and takes it.
 //!
+//! A day's calls and tokens count until the day ends, where those of budgets do. What a day has seen before this process began is
+//! loaded from the ledger, and calls wait for that.
+//!
 //! All limits of a call decide in one step: a refused call counts nowhere.
 
 mod counter;
@@ -30,6 +33,7 @@ use jiff::Timestamp;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
+use super::budget::Calendar;
 use super::scope::Scope;
 use rules::Rules;
 use state::State;
@@ -43,6 +47,8 @@ pub use refusal::RateLimited;
 
 /// How long a call waits for a grant before it is refused.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// How long a call waits until the ledger says what a day has seen.
+const LOAD_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Where the room for calls comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,8 +72,10 @@ struct Shared {
     has_limits: AtomicBool,
     /// Something is wanted.
     shortage: Notify,
-    /// Something was granted, or came back.
+    /// Something was granted, or came back, or is known.
     granted: Notify,
+    /// It is to be said what a day has seen.
+    loads: Notify,
 }
 
 impl Shared {
@@ -94,6 +102,7 @@ impl Rates {
                 has_limits: AtomicBool::new(false),
                 shortage: Notify::new(),
                 granted: Notify::new(),
+                loads: Notify::new(),
             }),
         }
         .noted()
@@ -120,7 +129,20 @@ impl Rates {
     /// Puts the limits that a key, a team or the like states of itself in place of those it had; empty ones take them away. What
     /// was used stays counted.
     pub fn set(&self, scope: &Scope, limits: &Limits) {
-        self.shared.state().rules.state(scope, limits);
+        let mut state = self.shared.state();
+        let was_daily = state.rules.caps(scope).is_daily();
+        state.rules.state(scope, limits);
+        let is_daily = state.rules.caps(scope).is_daily();
+        if is_daily && !was_daily {
+            // Nobody has counted for the day until now.
+            state.counters.entry(scope.clone()).or_default().unload();
+        } else if was_daily
+            && !is_daily
+            && let Some(counter) = state.counters.get_mut(scope)
+        {
+            counter.forget_day();
+        }
+        drop(state);
         let _noted = self.clone().noted();
     }
 
@@ -135,13 +157,18 @@ impl Rates {
     pub fn admit(&self, scopes: &[Scope], tokens: u64, now: Timestamp) -> Result<RateHold, RateLimited> {
         let mut state = self.shared.state();
         let admitted = state.admit(scopes, tokens, now);
-        let leased = state.is_leased();
+        let (leased, lacks) = (state.is_leased(), !state.missing.is_empty());
         drop(state);
+        if lacks {
+            self.shared.loads.notify_one();
+        }
         if leased {
             self.shared.announce();
         }
         match admitted {
-            Ok(lines) => Ok(RateHold { shared: (!lines.is_empty()).then(|| Arc::clone(&self.shared)), lines }),
+            Ok(lines) => {
+                Ok(RateHold { shared: (!lines.is_empty()).then(|| Arc::clone(&self.shared)), lines, before: 0 })
+            }
             Err((scope, shortage, moment)) => {
                 let seconds = shortage.until - moment.at.as_second();
                 Err(RateLimited {
@@ -153,12 +180,14 @@ impl Rates {
                     retry_after: u64::try_from(seconds).unwrap_or(1).max(1),
                     resets_at: Timestamp::from_second(shortage.until).unwrap_or(moment.at),
                     awaits_grant: shortage.awaits_grant,
+                    awaits_load: shortage.awaits_load,
                 })
             }
         }
     }
 
-    /// The same, but where gateways share a limit and only a grant is missing, waits for it up to a second.
+    /// The same, but where gateways share a limit and only a grant is missing, waits for it up to a second, and where it is not known
+    /// yet what the day has seen, until that is known.
     ///
     /// # Errors
     /// When a limit is used up, or no grant came.
@@ -168,21 +197,80 @@ impl Rates {
         tokens: u64,
         clock: impl Fn() -> Timestamp,
     ) -> Result<RateHold, RateLimited> {
-        let deadline = Instant::now() + PATIENCE;
+        self.admit_within(PATIENCE, scopes, tokens, clock).await
+    }
+
+    /// The same, but waits for no grant: another deployment may have one.
+    ///
+    /// # Errors
+    /// When a limit is used up.
+    pub async fn admit_attempt(
+        &self,
+        scopes: &[Scope],
+        tokens: u64,
+        clock: impl Fn() -> Timestamp,
+    ) -> Result<RateHold, RateLimited> {
+        self.admit_within(Duration::ZERO, scopes, tokens, clock).await
+    }
+
+    async fn admit_within(
+        &self,
+        patience: Duration,
+        scopes: &[Scope],
+        tokens: u64,
+        clock: impl Fn() -> Timestamp,
+    ) -> Result<RateHold, RateLimited> {
+        let began = Instant::now();
         loop {
             let granted = self.shared.granted.notified();
             let mut granted = std::pin::pin!(granted);
             // From here on no grant goes unheard.
             granted.as_mut().enable();
             match self.admit(scopes, tokens, clock()) {
-                Err(limited) if limited.awaits_grant => {
-                    if timeout_at(deadline, granted).await.is_err() {
+                Err(limited) if limited.awaits_load || (limited.awaits_grant && !patience.is_zero()) => {
+                    let patience = if limited.awaits_load { LOAD_PATIENCE } else { patience };
+                    if timeout_at(began + patience, granted).await.is_err() {
                         return Err(limited);
                     }
                 }
                 decided => return decided,
             }
         }
+    }
+
+    /// Days begin as this calendar says. What those that began before `now` have seen is asked for through
+    /// [`missing`](Self::missing), unless gateways share the limits: then it is in their grants.
+    #[must_use]
+    pub fn with_days(self, calendar: Calendar, now: Timestamp) -> Self {
+        self.shared.state().set_days(calendar, now);
+        self
+    }
+
+    /// The scopes and days of which is not known what they have seen, each once; calls wait for it.
+    #[must_use]
+    pub fn missing(&self) -> Vec<(Scope, Timestamp)> {
+        let missing = std::mem::take(&mut self.shared.state().missing);
+        let day = |day| Timestamp::from_second(day).unwrap_or(Timestamp::MIN);
+        missing.into_iter().map(|(scope, start)| (scope, day(start))).collect()
+    }
+
+    /// Says what a scope has used since a day began; `None` when nobody can say it now, and it is to be asked again.
+    pub fn load(&self, scope: &Scope, day: Timestamp, used: Option<(u64, u64)>) {
+        let mut state = self.shared.state();
+        if let Some((requests, tokens)) = used {
+            state.counters.entry(scope.clone()).or_default().load(day.as_second(), requests, tokens);
+            drop(state);
+            self.shared.granted.notify_waiters();
+        } else {
+            state.missing.insert((scope.clone(), day.as_second()));
+            drop(state);
+            self.shared.loads.notify_one();
+        }
+    }
+
+    /// Comes back when [`missing`](Self::missing) has something.
+    pub async fn loads_wanted(&self) {
+        self.shared.loads.notified().await;
     }
 
     /// How many scopes are being counted.

@@ -31,6 +31,8 @@ pub struct RateLimited {
     pub resets_at: Timestamp,
     /// Gateways share the limit, and nobody has said yet whether there is more.
     pub awaits_grant: bool,
+    /// It is not known yet what the day has seen before this process began.
+    pub awaits_load: bool,
 }
 
 impl std::error::Error for RateLimited {}
@@ -41,7 +43,7 @@ impl fmt::Display for RateLimited {
         let (whose, resets_at) = (descriptor(scope.kind()), self.resets_at_text());
         write!(f, "Rate limit exceeded for {whose}: {}. Limit type: {}. ", scope.id(), measure.word())?;
         write!(f, "Current limit: {limit}, Remaining: {remaining}. Limit resets at: {resets_at}")?;
-        if *measure == Measure::Tokens {
+        if measure.is_of_tokens() {
             write!(f, ". This call may use {} tokens", self.needed)?;
         }
         Ok(())
@@ -96,6 +98,7 @@ mod tests {
             retry_after: 12,
             resets_at: "2026-11-22T10:00:12Z".parse().unwrap(),
             awaits_grant: false,
+            awaits_load: false,
         };
         assert_eq!(
             limited.to_string(),

@@ -1,15 +1,19 @@
 //! What the lock protects, and the one atomic step in which all of a call's limits decide together.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use foldhash::{HashMap, HashMapExt};
 
+use fleetgate_wire::period::Period;
 use jiff::Timestamp;
+use jiff::civil::Time;
+use jiff::tz::TimeZone;
 
-use super::counter::{Ask, Counter, Level, Measure, Moment, Shortage, reserved};
+use super::counter::{Ask, Counter, Day, Level, Measure, Moment, Shortage, reserved};
 use super::lease::{RateRule, Wish};
 use super::rules::Rules;
 use super::window::{Grain, WINDOW};
+use crate::admit::budget::{Calendar, Term};
 use crate::admit::scope::Scope;
 use crate::config::RateCaps;
 
@@ -24,11 +28,18 @@ pub(super) struct Line {
     pub(super) scope: Scope,
     pub(super) caps: RateCaps,
     pub(super) slot: i64,
-    /// Tokens, where they are limited.
+    /// The day in which it counts.
+    pub(super) day: i64,
+    /// Tokens of the minute, where they are limited.
     pub(super) reserved: u64,
+    /// Tokens of the day, likewise.
+    pub(super) reserved_daily: u64,
     pub(super) requests: Option<Level>,
     pub(super) tokens: Option<Level>,
 }
+
+/// The part of what a day has seen that is asked for next, as a divisor.
+const DAYS_SHARE: u64 = 64;
 
 /// Everything that calls share.
 #[derive(Debug)]
@@ -36,15 +47,36 @@ pub(super) struct State {
     pub(super) rules: Rules,
     pub(super) counters: HashMap<Scope, Counter>,
     pub(super) wishes: BTreeMap<(RateRule, i64), Wish>,
+    /// Days of scopes of which is not known what they have seen before this process began.
+    pub(super) missing: BTreeSet<(Scope, i64)>,
     leased: bool,
+    calendar: Calendar,
+    day: Day,
+    began: i64,
     latest: Timestamp,
     swept: i64,
 }
 
 impl State {
     pub(super) fn new(rules: Rules, leased: bool) -> Self {
-        let (counters, wishes) = (HashMap::new(), BTreeMap::new());
-        Self { rules, counters, wishes, leased, latest: Timestamp::MIN, swept: i64::MIN }
+        Self {
+            rules,
+            counters: HashMap::new(),
+            wishes: BTreeMap::new(),
+            missing: BTreeSet::new(),
+            leased,
+            calendar: Calendar::new(TimeZone::UTC, Time::midnight()),
+            day: Day { start: 0, end: 0 },
+            began: i64::MIN,
+            latest: Timestamp::MIN,
+            swept: i64::MIN,
+        }
+    }
+
+    /// Days begin as this calendar says. Those that began before `began` are to be loaded, unless gateways share what they saw.
+    pub(super) fn set_days(&mut self, calendar: Calendar, began: Timestamp) {
+        (self.calendar, self.day) = (calendar, Day { start: 0, end: 0 });
+        self.began = began.as_second();
     }
 
     pub(super) fn grain(&self) -> Grain {
@@ -67,15 +99,21 @@ impl State {
             self.latest = now;
         }
         let grain = self.grain();
-        let moment = Moment { at: self.latest, slot: grain.slot(self.latest), grain };
         let second = self.latest.as_second();
+        if !(self.day.start..self.day.end).contains(&second) {
+            let window = self.calendar.window(Term::Snapped(Period::DAY), self.latest);
+            let end = window.end.unwrap_or(Timestamp::MAX);
+            self.day = Day { start: window.start.as_second(), end: end.as_second() };
+        }
+        let moment = Moment { at: self.latest, slot: grain.slot(self.latest), grain, day: self.day };
         if second.saturating_sub(self.swept) >= WINDOW || second < self.swept {
             self.swept = second;
             self.counters.retain(|_, counter| {
                 counter.expire(moment);
                 !counter.is_idle()
             });
-            self.wishes.retain(|_, wish| wish.window_start == 0 || wish.window_start > second - WINDOW);
+            self.wishes.retain(|_, wish| wish.window_start == 0 || wish.until > second - WINDOW);
+            self.missing.retain(|(_, day)| *day == moment.day.start);
         }
         moment
     }
@@ -94,19 +132,28 @@ impl State {
             if caps.is_empty() || lines.iter().any(|line| line.scope == *scope) {
                 continue;
             }
-            let reserved = caps.tpm.map_or(0, |cap| reserved(tokens, cap));
-            lines.push(Line { scope: scope.clone(), caps, slot: 0, reserved, requests: None, tokens: None });
+            let reserve = |cap: Option<u64>| cap.map_or(0, |cap| reserved(tokens, cap));
+            lines.push(Line {
+                scope: scope.clone(),
+                caps,
+                slot: 0,
+                day: 0,
+                reserved: reserve(caps.tpm),
+                reserved_daily: reserve(caps.tpd),
+                requests: None,
+                tokens: None,
+            });
         }
         if lines.is_empty() {
             return Ok(lines);
         }
         let moment = self.tick(now);
-        let ask = Ask { tokens, moment, leased: self.leased };
+        let ask = Ask { tokens, moment, leased: self.leased, began: self.began };
         self.check(&lines, ask)?;
         for line in &mut lines {
             let counter = self.counters.entry(line.scope.clone()).or_default();
             counter.charge(line.caps, ask);
-            line.slot = moment.slot;
+            (line.slot, line.day) = (moment.slot, moment.day.start);
             line.requests = counter.request_level(line.caps, moment);
             line.tokens = counter.token_level(line.caps, moment);
         }
@@ -120,13 +167,16 @@ impl State {
     fn check(&mut self, lines: &[Line], ask: Ask) -> Result<(), (Scope, Shortage, Moment)> {
         let mut worst: Option<(Scope, Shortage)> = None;
         let mut missing: Vec<(RateRule, Shortage)> = Vec::new();
-        let rank = |shortage: &Shortage| (!shortage.awaits_grant, shortage.until);
+        let rank = |shortage: &Shortage| (!shortage.passes_soon(), shortage.until);
         for line in lines {
             let counter = self.counters.entry(line.scope.clone()).or_default();
             counter.expire(ask.moment);
             for shortage in counter.shortages(line.caps, ask) {
                 if shortage.awaits_grant {
                     missing.push((RateRule { scope: line.scope.clone(), measure: shortage.measure }, shortage));
+                }
+                if shortage.awaits_load {
+                    self.missing.insert((line.scope.clone(), ask.moment.day.start));
                 }
                 if worst.as_ref().is_none_or(|(_, known)| rank(&shortage) > rank(known)) {
                     worst = Some((line.scope.clone(), shortage));
@@ -145,8 +195,11 @@ impl State {
     }
 
     fn wish(&mut self, rule: &RateRule, moment: Moment) -> &mut Wish {
-        let window_start = if rule.measure == Measure::Parallel { 0 } else { moment.grain.start(moment.slot) };
-        let new = || Wish { rule: rule.clone(), window_start, amount: 0, owed: 0 };
+        let (window_start, until) = match rule.measure {
+            Measure::Parallel => (0, i64::MAX),
+            measure => (moment.slot_start(measure), moment.slot_end(measure)),
+        };
+        let new = || Wish { rule: rule.clone(), window_start, until, amount: 0, owed: 0 };
         self.wishes.entry((rule.clone(), window_start)).or_insert_with(new)
     }
 
@@ -156,12 +209,16 @@ impl State {
         let windows = [
             (Measure::Requests, &counter.requests, line.caps.rpm, 1),
             (Measure::Tokens, &counter.tokens, line.caps.tpm, line.reserved.max(1)),
+            (Measure::DailyRequests, &counter.day_requests, line.caps.rpd, 1),
+            (Measure::DailyTokens, &counter.day_tokens, line.caps.tpd, line.reserved_daily.max(1)),
         ];
         let mut wishes = Vec::new();
         for (measure, window, cap, last) in windows {
-            if let Some(cap) = cap.filter(|_| window.free(slot) < last && !counter.is_denied(measure, slot)) {
-                // As much as in the slot before is likely to be wanted in this one.
-                let likely = window.used_in(slot - 1).max(last.saturating_mul(TOP_UP));
+            let short = window.free(ask.moment.slot_of(measure)) < last && !counter.is_denied(measure, slot);
+            if let Some(cap) = cap.filter(|_| short) {
+                // As much as in the slot before is likely to be wanted in this one; of a day, a little of what it has seen.
+                let before = if measure.is_daily() { window.used() / DAYS_SHARE } else { window.used_in(slot - 1) };
+                let likely = before.max(last.saturating_mul(TOP_UP));
                 wishes.push((measure, likely.min(cap / STORE)));
             }
         }
@@ -180,19 +237,30 @@ impl State {
     /// Corrects what an admitted call reserved. What it used too much counts from now on: it was used until now.
     pub(super) fn settle(&mut self, lines: &[Line], tokens: u64, now: Timestamp) {
         let moment = self.tick(now);
-        for line in lines.iter().filter(|line| line.caps.tpm.is_some()) {
-            let counter = self.counters.entry(line.scope.clone()).or_default();
-            if tokens <= line.reserved {
-                counter.tokens.give_back(line.slot, line.reserved - tokens);
-                continue;
+        for line in lines {
+            let of_minute = line.caps.tpm.map(|_| (Measure::Tokens, line.slot, line.reserved));
+            let of_day = line.caps.tpd.map(|_| (Measure::DailyTokens, line.day, line.reserved_daily));
+            for (measure, slot, reserved) in of_minute.into_iter().chain(of_day) {
+                self.correct(&line.scope, measure, slot, reserved, tokens, moment);
             }
+        }
+    }
+
+    fn correct(&mut self, scope: &Scope, measure: Measure, slot: i64, reserved: u64, tokens: u64, moment: Moment) {
+        let counter = self.counters.entry(scope.clone()).or_default();
+        if tokens > reserved {
             counter.expire(moment);
-            counter.tokens.add(moment.slot, tokens - line.reserved);
-            let owed = counter.tokens.owed(moment.slot);
-            if self.leased && owed > 0 {
-                let rule = RateRule { scope: line.scope.clone(), measure: Measure::Tokens };
-                self.wish(&rule, moment).owed = owed;
-            }
+        }
+        let Some(window) = counter.window(measure) else { return };
+        if tokens <= reserved {
+            window.give_back(slot, reserved - tokens);
+            return;
+        }
+        let current = moment.slot_of(measure);
+        window.add(current, tokens - reserved);
+        let owed = window.owed(current);
+        if self.leased && owed > 0 {
+            self.wish(&RateRule { scope: scope.clone(), measure }, moment).owed = owed;
         }
     }
 

@@ -5,6 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod daily;
 mod lease;
 
 fn at(milliseconds: i64) -> Timestamp {

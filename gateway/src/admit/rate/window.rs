@@ -61,6 +61,11 @@ impl Window {
         self.slots.retain(|slot| slot.number >= now - grain.reach() && slot.number <= now);
     }
 
+    /// Forgets all slots but this one.
+    pub(super) fn keep_only(&mut self, number: i64) {
+        self.slots.retain(|slot| slot.number == number);
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.slots.is_empty()
     }

@@ -69,6 +69,10 @@ impl Postgres {
         sums.fetch_all(self.pool().await?).await
     }
 
+    pub(in crate::ledger) async fn used(&self, scope: &str, since: Timestamp) -> Result<(i64, i64), sqlx::Error> {
+        window::used::<sqlx::Postgres>(scope, since, HAS_TAG).build_query_as().fetch_one(self.pool().await?).await
+    }
+
     /// What a scope spent, by all gateways, in each bucket from `since` until `until`, known and held, and what `read` says while
     /// this gateway writes nothing.
     pub(in crate::ledger) async fn spent<R>(

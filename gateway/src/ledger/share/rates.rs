@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 
-use crate::admit::rate::{LEASE_SECONDS, LEASE_SPAN_SECONDS, Measure, RateRule, Rates};
+use crate::admit::rate::{self, LEASE_SECONDS, LEASE_SPAN_SECONDS, Measure, RateRule, Rates};
 use crate::ledger::postgres::{Leasable, Return, Share, Wish};
 
 const MICROS: i64 = 1_000_000;
@@ -25,7 +25,14 @@ struct State {
     /// What was not answered yet. The engine says each wish once.
     pending: BTreeMap<(String, i64), Pending>,
     /// The windows of which something may have been granted.
-    windows: HashMap<String, (RateRule, Vec<i64>)>,
+    windows: HashMap<String, (RateRule, Vec<Window>)>,
+}
+
+/// A window by its first second, and the first one in which grants for it serve no more.
+#[derive(Debug, Clone, Copy)]
+struct Window {
+    start: i64,
+    until: i64,
 }
 
 #[derive(Debug)]
@@ -63,25 +70,33 @@ fn signed(count: u64) -> i64 {
 }
 
 impl State {
-    fn note(&mut self, rule: RateRule, start: i64, now: i64, amount: u64, owed: u64) {
-        let name = name(&rule);
-        let (_, windows) = self.windows.entry(name.clone()).or_insert((rule, Vec::new()));
-        windows.retain(|start| *start == 0 || start + LEASE_SPAN_SECONDS > now);
-        if !windows.contains(&start) {
-            windows.push(start);
+    fn note(&mut self, wish: rate::Wish, now: i64) {
+        let (name, start) = (name(&wish.rule), wish.window_start);
+        let (_, windows) = self.windows.entry(name.clone()).or_insert((wish.rule, Vec::new()));
+        windows.retain(|window| window.until.saturating_add(LEASE_SPAN_SECONDS) > now);
+        if !windows.iter().any(|window| window.start == start) {
+            windows.push(Window { start, until: wish.until });
         }
         let pending = self.pending.entry((name, start)).or_insert(Pending { amount: 0, owed: 0, tries: 0 });
-        pending.amount = signed(amount);
-        pending.owed = pending.owed.saturating_add(signed(owed));
+        pending.amount = signed(wish.amount);
+        pending.owed = pending.owed.saturating_add(signed(wish.owed));
     }
 
-    fn wish(&self, (name, start): &(String, i64), pending: &Pending, rates: &Rates) -> Option<Wish> {
+    /// The first second in which grants for a window serve no more.
+    fn until(&self, (name, start): &(String, i64)) -> i64 {
+        let windows = self.windows.get(name).map_or(&[][..], |(_, windows)| windows);
+        windows.iter().find(|window| window.start == *start).map_or(i64::MIN, |window| window.until)
+    }
+
+    fn wish(&self, key: &(String, i64), pending: &Pending, rates: &Rates) -> Option<Wish> {
+        let (name, start) = key;
         let (rule, _) = self.windows.get(name)?;
         let (window_end, reach) = match rule.measure {
             Measure::Parallel => (i64::MAX, 0),
             Measure::Requests | Measure::Tokens => {
                 ((start + LEASE_SPAN_SECONDS) * MICROS, (LEASE_SPAN_SECONDS - LEASE_SECONDS) * MICROS)
             }
+            Measure::DailyRequests | Measure::DailyTokens => (self.until(key).saturating_mul(MICROS), 0),
         };
         Some(Wish {
             rule: name.clone(),
@@ -95,7 +110,7 @@ impl State {
             want: pending.amount,
             owed: pending.owed,
             counts_held: false,
-            lasting: false,
+            lasting: rule.measure.is_daily(),
         })
     }
 }
@@ -106,15 +121,15 @@ impl Leasable for LeasedRates {
         let wishes = self.rates.wanted(now);
         let mut state = self.state();
         for wish in wishes {
-            state.note(wish.rule, wish.window_start, now.as_second(), wish.amount, wish.owed);
+            state.note(wish, now.as_second());
         }
-        let current = now.as_second() - LEASE_SECONDS;
-        state.pending.retain(|(_, start), pending| {
-            if *start != 0 && *start < current {
+        let over: Vec<_> = state.pending.keys().filter(|key| state.until(key) < now.as_second()).cloned().collect();
+        for key in over {
+            if let Some(pending) = state.pending.get_mut(&key) {
                 pending.amount = 0;
             }
-            pending.amount > 0 || pending.owed > 0
-        });
+        }
+        state.pending.retain(|_, pending| pending.amount > 0 || pending.owed > 0);
         let state = &*state;
         state.pending.iter().filter_map(|(key, pending)| state.wish(key, pending, &self.rates)).collect()
     }
@@ -136,18 +151,27 @@ impl Leasable for LeasedRates {
     }
 
     fn take_back(&self, rule: Option<&str>, _from_waiting: bool) -> Vec<Return> {
-        let windows: Vec<(RateRule, Vec<i64>)> = {
+        let windows: Vec<(RateRule, Vec<Window>)> = {
             let state = self.state();
             let wanted = state.windows.iter().filter(|(name, _)| rule.is_none_or(|rule| rule == *name));
             wanted.map(|(_, windows)| windows.clone()).collect()
         };
-        let each = windows.iter().flat_map(|(rule, starts)| starts.iter().map(move |start| (rule, *start)));
+        let each = windows.iter().flat_map(|(rule, starts)| starts.iter().map(move |window| (rule, window.start)));
         each.filter_map(|(rule, start)| self.take(rule, start)).collect()
     }
 
     fn unused(&self) -> Vec<Return> {
         let unused = self.rates.unused(Timestamp::now());
         unused.iter().filter_map(|unused| self.take(&unused.rule, unused.window_start)).collect()
+    }
+
+    fn leave(&self) -> Vec<Return> {
+        let windows: Vec<(RateRule, Vec<Window>)> = {
+            let state = self.state();
+            state.windows.values().filter(|(rule, _)| rule.measure.is_daily()).cloned().collect()
+        };
+        let each = windows.iter().flat_map(|(rule, windows)| windows.iter().map(move |window| (rule, window.start)));
+        each.filter_map(|(rule, start)| self.take(rule, start)).collect()
     }
 
     fn shortage(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {

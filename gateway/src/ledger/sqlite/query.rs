@@ -68,6 +68,10 @@ impl Sqlite {
         sums.fetch_all(&self.readers).await
     }
 
+    pub(in crate::ledger) async fn used(&self, scope: &str, since: Timestamp) -> Result<(i64, i64), sqlx::Error> {
+        window::used::<sqlx::Sqlite>(scope, since, HAS_TAG).build_query_as().fetch_one(&self.readers).await
+    }
+
     /// What a scope spent by bucket from `since` until `until`, known and held, and what `read` says while nothing can
     /// change.
     pub(in crate::ledger) async fn spent<R>(

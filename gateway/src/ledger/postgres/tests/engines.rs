@@ -108,6 +108,26 @@ async fn three_gateways_keep_to_one_rolling_budget() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn three_gateways_keep_to_one_rate() {
+    a_rate_is_kept(RateCaps { rpm: Some(30), ..RateCaps::default() }).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn three_gateways_keep_to_one_limit_of_a_day_also_when_they_start_again() {
+    let (url, mut admitted, _server) = a_rate_is_kept(RateCaps { rpd: Some(30), ..RateCaps::default() }).await;
+    // All have left; who comes now finds what they used.
+    let (mut tasks, scope) = (JoinSet::new(), Scope::new(ScopeKind::Key, "k"));
+    let postgres = Arc::new(gateway(&url));
+    let caps = RateCaps { rpd: Some(30), ..RateCaps::default() };
+    let rates = Rates::new([(scope.clone(), caps)], Funds::Leased);
+    let _stop = share(&postgres, Arc::new(LeasedRates::new(rates.clone())), &mut tasks);
+    for _ in 0..40 {
+        admitted += usize::from(rates.admit_or_wait(std::slice::from_ref(&scope), 0, Timestamp::now).await.is_ok());
+    }
+    assert!(admitted <= 30, "{admitted} of 30 a day");
+}
+
+/// Calls at once through three gateways that then end; gives the database's address and how many passed.
+async fn a_rate_is_kept(caps: RateCaps) -> (String, usize, Server) {
     let server = Server::start().await;
     let url = server.database("ledger").await;
     let scope = Scope::new(ScopeKind::Key, "k");
@@ -115,7 +135,6 @@ async fn three_gateways_keep_to_one_rate() {
     let mut stops = Vec::new();
     for _ in 0..3 {
         let postgres = Arc::new(gateway(&url));
-        let caps = RateCaps { rpm: Some(30), ..RateCaps::default() };
         let rates = Rates::new([(scope.clone(), caps)], Funds::Leased);
         stops.push(share(&postgres, Arc::new(LeasedRates::new(rates.clone())), &mut tasks));
         for _ in 0..60 {
@@ -133,6 +152,14 @@ async fn three_gateways_keep_to_one_rate() {
         }
     }
     let admitted = callers.join_all().await.into_iter().filter(|admitted| *admitted).count();
-    println!("{admitted} of 180 calls passed through 3 gateways with a limit of 30 a minute");
+    println!("{admitted} of 180 calls passed through 3 gateways with a limit of 30");
     assert!((27..=30).contains(&admitted), "{admitted}");
+    for stop in &stops {
+        stop.send_replace(true);
+    }
+    eventually("all have left", async || {
+        (number(&server, "SELECT count(*) FROM gateway WHERE process IS NOT NULL").await == 0).then_some(())
+    })
+    .await;
+    (url, admitted, server)
 }
