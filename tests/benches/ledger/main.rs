@@ -92,11 +92,23 @@ async fn measure(provider: std::net::SocketAddr) {
     let (first, second) = (idle_mb(&empty), idle_mb(&full));
     print_line("resident memory, idle, MB", first, second, "30");
     let key = empty.key(&json!({"key_alias": "load", "host": "load", "max_budget": 1e6})).await;
-    let first =
-        load::run(empty.address(), &[empty.pid()], &load::request(empty.address(), &key, false), CLIENTS, time).await;
+    let first = load::run(
+        empty.address(),
+        &[empty.pid()],
+        &load::request(empty.address(), &key, false),
+        load::Pace::Clients(CLIENTS),
+        time,
+    )
+    .await;
     let key = full.key(&json!({"key_alias": "load", "host": "load", "max_budget": 1e6})).await;
-    let second =
-        load::run(full.address(), &[full.pid()], &load::request(full.address(), &key, false), CLIENTS, time).await;
+    let second = load::run(
+        full.address(),
+        &[full.pid()],
+        &load::request(full.address(), &key, false),
+        load::Pace::Clients(CLIENTS),
+        time,
+    )
+    .await;
     print_line(&format!("resident memory, {CLIENTS} callers, MB"), first.rss_mb, second.rss_mb, "60");
     print_line("CPU of a call, µs", first.cpu_ms * 1000.0, second.cpu_ms * 1000.0, "");
 }

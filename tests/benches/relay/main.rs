@@ -2,7 +2,7 @@
 //!
 //! `cargo bench -p fleetgate-tests --bench relay`. Seconds per cell: `FLEETGATE_BENCH_SECONDS` (2); rounds:
 //! `FLEETGATE_BENCH_ROUNDS` (3); programs: `FLEETGATE_BIN_DIR`, else they are built. `FLEETGATE_BENCH_TARGETS` (names, separated by
-//! commas) and `FLEETGATE_BENCH_CLIENTS` (numbers) leave out the others. Absolute figures change from run to run; the ratios to the
+//! commas) and `FLEETGATE_BENCH_CLIENTS` (numbers of clients, or the rate) leave out the others. Absolute figures change from run to run; the ratios to the
 //! floor within one run are what counts.
 
 #![allow(clippy::expect_used, clippy::print_stdout, reason = "a benchmark prints, and stops at the first surprise")]
@@ -20,13 +20,19 @@ use std::time::Duration;
 use fleetgate_tests::binaries::workspace;
 use fleetgate_tests::process::Program;
 use fleetgate_tests::{Gateway, Sidecar};
-use load::Figures;
+use load::{Figures, Pace};
 use serde_json::json;
 use tempfile::TempDir;
 use tokio::runtime::Builder;
 
-/// Clients at once, and whether they stream.
-const CELLS: [(usize, bool); 4] = [(1, false), (16, false), (64, false), (8, true)];
+/// How requests come, and whether they ask for streams.
+const CELLS: [(Pace, bool); 5] = [
+    (Pace::Clients(1), false),
+    (Pace::Clients(16), false),
+    (Pace::Clients(64), false),
+    (Pace::Clients(8), true),
+    (Pace::Rate(4000), false),
+];
 
 struct Target {
     name: &'static str,
@@ -84,19 +90,25 @@ async fn measure(provider: SocketAddr) {
         targets.retain(|target| target.name == "floor" || wanted.iter().any(|name| name == target.name));
     }
     let cells = list("FLEETGATE_BENCH_CLIENTS");
-    let is_wanted = |clients: usize| cells.as_ref().is_none_or(|cells| cells.contains(&clients.to_string()));
+    let is_wanted = |pace: Pace| {
+        let number = match pace {
+            Pace::Clients(clients) => clients.to_string(),
+            Pace::Rate(rate) => rate.to_string(),
+        };
+        cells.as_ref().is_none_or(|cells| cells.contains(&number))
+    };
 
     println!("{rounds} rounds of {time:?} a cell; medians; in brackets the ratio to the floor of the same run\n");
-    for (clients, stream) in CELLS.into_iter().filter(|(clients, _)| is_wanted(*clients)) {
+    for (pace, stream) in CELLS.into_iter().filter(|(pace, _)| is_wanted(*pace)) {
         let mut figures = vec![Vec::new(); targets.len()];
         for _ in 0..rounds {
             for (target, figures) in targets.iter().zip(&mut figures) {
                 let request = load::request(target.address, &key, stream);
-                figures.push(load::run(target.address, &target.pids, &request, clients, time).await);
+                figures.push(load::run(target.address, &target.pids, &request, pace, time).await);
             }
         }
         let medians: Vec<Figures> = figures.iter().map(|rounds| median(rounds)).collect();
-        print_table(clients, stream, &targets, &medians);
+        print_table(pace, stream, &targets, &medians);
     }
 }
 
@@ -119,13 +131,16 @@ fn median(rounds: &[Figures]) -> Figures {
     }
 }
 
-fn print_table(clients: usize, stream: bool, targets: &[Target], medians: &[Figures]) {
+fn print_table(pace: Pace, stream: bool, targets: &[Target], medians: &[Figures]) {
     let what = if stream {
         format!("streams of {} events at full speed", provider::CHUNKS)
     } else {
         "one small chat completion".to_owned()
     };
-    println!("{what}, {clients} at once");
+    match pace {
+        Pace::Clients(clients) => println!("{what}, {clients} at once"),
+        Pace::Rate(rate) => println!("{what}, {rate} a second"),
+    }
     println!("{:<16}{:>18}{:>18}{:>19}{:>19}{:>9}", "", "p50 ms", "p99 ms", "RPS", "CPU ms/req", "RSS MB");
     let floor = medians[0];
     for (target, own) in targets.iter().zip(medians) {
