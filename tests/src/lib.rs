@@ -14,6 +14,7 @@
 
 pub mod binaries;
 pub mod books;
+pub mod burst;
 pub mod client;
 pub mod closed_port;
 pub mod desk;
