@@ -39,6 +39,12 @@ impl Measure {
         matches!(self, Self::DailyRequests | Self::DailyTokens)
     }
 
+    /// Whether it is counted by the minute.
+    #[must_use]
+    pub fn is_of_a_minute(self) -> bool {
+        matches!(self, Self::Requests | Self::Tokens)
+    }
+
     /// Whether it counts tokens.
     #[must_use]
     pub fn is_of_tokens(self) -> bool {
@@ -136,7 +142,8 @@ pub(super) struct Counter {
     loaded_day: Option<i64>,
     /// The limit came in the middle of a day.
     must_load: bool,
-    /// The slots in which nothing more was to be had.
+    /// When nothing more was to be had: the slot of a minute's limit; for the others, of which something may come back at any time,
+    /// the second.
     denied: [Option<i64>; 5],
 }
 
@@ -196,12 +203,13 @@ impl Counter {
         }
     }
 
-    pub(super) fn deny(&mut self, measure: Measure, slot: i64) {
-        self.denied[measure as usize] = Some(slot);
+    pub(super) fn deny(&mut self, measure: Measure, when: i64) {
+        self.denied[measure as usize] = Some(when);
     }
 
-    pub(super) fn is_denied(&self, measure: Measure, slot: i64) -> bool {
-        self.denied[measure as usize] == Some(slot)
+    pub(super) fn is_denied(&self, measure: Measure, moment: Moment) -> bool {
+        let when = if measure.is_of_a_minute() { moment.slot } else { moment.at.as_second() };
+        self.denied[measure as usize] == Some(when)
     }
 
     /// What the call cannot have of each limit.
@@ -239,11 +247,11 @@ impl Counter {
         if !ask.leased || window.free(slot) >= needed {
             return None;
         }
-        Some(self.without_grant(shortage, at, ask.moment.slot, grain.start(ask.moment.slot + 1)))
+        Some(self.without_grant(shortage, ask.moment, grain.start(ask.moment.slot + 1)))
     }
 
     fn parallel_shortage(&self, cap: u64, ask: Ask) -> Option<Shortage> {
-        let Moment { at, slot, .. } = ask.moment;
+        let at = ask.moment.at;
         let (measure, remaining) = (Measure::Parallel, cap.saturating_sub(self.held));
         // Nobody knows when a call ends.
         let until = at.as_second() + 1;
@@ -254,14 +262,14 @@ impl Counter {
         if !ask.leased || self.held_granted > self.held {
             return None;
         }
-        Some(self.without_grant(shortage, at, slot, until))
+        Some(self.without_grant(shortage, ask.moment, until))
     }
 
     /// Nothing is missing but a grant: the other gateways hold the rest, or nobody has been asked yet.
-    fn without_grant(&self, shortage: Shortage, at: Timestamp, slot: i64, until: i64) -> Shortage {
-        match self.is_denied(shortage.measure, slot) {
+    fn without_grant(&self, shortage: Shortage, moment: Moment, until: i64) -> Shortage {
+        match self.is_denied(shortage.measure, moment) {
             true => Shortage { remaining: 0, until, ..shortage },
-            false => Shortage { until: at.as_second() + 1, awaits_grant: true, ..shortage },
+            false => Shortage { until: moment.at.as_second() + 1, awaits_grant: true, ..shortage },
         }
     }
 

@@ -85,17 +85,17 @@ impl Rates {
         }
     }
 
-    /// Lets this gateway use so much in that window. An amount of 0 says that nothing is left: calls are refused at once then,
-    /// until the next window.
+    /// Lets this gateway use so much in that window. An amount of 0 says that nothing is left: calls are refused at once then, until
+    /// the next window; where others may give something back long before that, in this second.
     pub fn grant(&self, rule: &RateRule, window_start: i64, amount: u64) {
         {
             let mut state = self.shared.state();
-            let (slot, current) = (state.slot_of_start(rule.measure, window_start), state.current_slot());
-            // What others hold of a day, or of calls at once, may come back long before their windows end.
-            let is_short = window_start != 0 && !rule.measure.is_daily();
+            let (slot, second) = (state.slot_of_start(rule.measure, window_start), state.latest().as_second());
             let counter = state.counters.entry(rule.scope.clone()).or_default();
             match counter.window(rule.measure) {
-                _ if amount == 0 => counter.deny(rule.measure, if is_short { slot } else { current }),
+                _ if amount == 0 => {
+                    counter.deny(rule.measure, if rule.measure.is_of_a_minute() { slot } else { second });
+                }
                 Some(window) => window.grant(slot, amount),
                 None => counter.held_granted = counter.held_granted.saturating_add(amount),
             }
@@ -144,9 +144,5 @@ impl Rates {
 impl State {
     fn slot_of_start(&self, measure: Measure, window_start: i64) -> i64 {
         if measure.is_daily() { window_start } else { self.grain().slot_of_start(window_start) }
-    }
-
-    fn current_slot(&self) -> i64 {
-        self.grain().slot(self.latest())
     }
 }

@@ -214,7 +214,7 @@ impl State {
         ];
         let mut wishes = Vec::new();
         for (measure, window, cap, last) in windows {
-            let short = window.free(ask.moment.slot_of(measure)) < last && !counter.is_denied(measure, slot);
+            let short = window.free(ask.moment.slot_of(measure)) < last && !counter.is_denied(measure, ask.moment);
             if let Some(cap) = cap.filter(|_| short) {
                 // As much as in the slot before is likely to be wanted in this one; of a day, a little of what it has seen.
                 let before = if measure.is_daily() { window.used() / DAYS_SHARE } else { window.used_in(slot - 1) };
@@ -224,7 +224,7 @@ impl State {
         }
         let (held, granted) = (counter.held, counter.held_granted);
         if let Some(cap) =
-            line.caps.max_parallel.filter(|_| granted <= held && !counter.is_denied(Measure::Parallel, slot))
+            line.caps.max_parallel.filter(|_| granted <= held && !counter.is_denied(Measure::Parallel, ask.moment))
         {
             wishes.push((Measure::Parallel, held.div_ceil(TOP_UP).min(cap / STORE)));
         }
