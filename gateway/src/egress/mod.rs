@@ -34,6 +34,7 @@ pub use refusal::TunnelRefused;
 
 use crate::auth::{Caller, CallerKey};
 use crate::config::{EgressSettings, ForwardProxySettings, NextProxy};
+use crate::front::StreamCut;
 use crate::ledger::{Leasable, Ledger, TunnelsOf};
 use account::Accounts;
 use day::Left;
@@ -323,12 +324,13 @@ impl Opened {
     }
 
     /// Relays between the client, once hyper hands its connection over, and the destination.
-    pub async fn relay_upgraded(self, client: OnUpgrade) -> Option<TunnelReport> {
+    /// `cut` resets the client's stream where it is one of HTTP/2.
+    pub async fn relay_upgraded(self, client: OnUpgrade, cut: Option<StreamCut>) -> Option<TunnelReport> {
         let upgraded = client.await.ok()?;
         // In boxes of their own: while the client is waited for, the tunnel needs no room.
         match upgraded.downcast::<TokioIo<TcpStream>>() {
             Ok(parts) => Some(Box::pin(self.relay(parts.io.into_inner(), parts.read_buf)).await),
-            Err(stream) => Some(Box::pin(self.relay_stream(stream)).await),
+            Err(stream) => Some(Box::pin(self.relay_stream(stream, cut)).await),
         }
     }
 
@@ -345,16 +347,19 @@ impl Opened {
     }
 
     /// Relays between a stream of HTTP/2, which is no socket, and the destination.
-    async fn relay_stream(self, client: Upgraded) -> TunnelReport {
+    async fn relay_stream(self, client: Upgraded, cut: Option<StreamCut>) -> TunnelReport {
         let Self { mut stream, early: said, limits, mut stop, _place: place, _key_place: key_place, .. } = self;
         let stop = async move { drop(stop.changed().await) };
+        let mut client = Stream::new(client);
         let report = {
             let (reads, writes) = stream.split();
             let destination = tokio::io::join(Cursor::new(said).chain(reads), writes);
-            relay_until(Stream::new(client), Bytes::new(), destination, limits, stop).await
+            relay_until(&mut client, Bytes::new(), destination, limits, stop).await
         };
         if let TunnelEnd::Broken(_) = report.end {
             let _it_may_be_gone = stream.set_zero_linger();
+            // While the stream is held: dropped, it would end as if all had come.
+            cut.inspect(StreamCut::cut);
         }
         drop((place, key_place));
         report

@@ -6,6 +6,7 @@ mod interface;
 mod listen;
 mod mesh;
 mod socks;
+mod streams;
 mod workers;
 
 use std::net::SocketAddr;
@@ -21,6 +22,7 @@ pub use interface::{MeshPlace, NoMesh, find_mesh};
 pub use listen::{Answer, AnswerBody, ListenError, Listener, serve};
 pub use mesh::{MeshListenError, MeshListeners, MeshStatus};
 pub use socks::{SocksClient, SocksError, SocksReply, accept_socks, read_methods, read_password, read_request};
+pub use streams::StreamCut;
 pub use workers::Workers;
 
 /// On which port a request came.
