@@ -297,3 +297,17 @@ async fn a_preface_in_pieces_is_understood_and_one_that_is_none_is_answered() {
     soon("an answer", stream.read_to_string(&mut answer)).await.expect("text");
     assert!(answer.starts_with("HTTP/1.1 4"), "{answer}");
 }
+
+#[tokio::test]
+async fn half_a_preface_and_an_end_keeps_nobody_busy() {
+    let (_listener, port) = listener().await;
+    let gw = gateway(port).await;
+    // More than there are workers: each would have one.
+    for _ in 0..2 * std::thread::available_parallelism().map_or(1, usize::from) {
+        let mut stream = TcpStream::connect(gw.address()).await.expect("the gateway listens");
+        stream.write_all(b"PRI").await.expect("the gateway reads");
+        stream.shutdown().await.expect("half-close");
+        // By an end or, since nobody read what was sent, by a reset.
+        drop(soon("the gateway's end", stream.read_to_end(&mut Vec::new())).await);
+    }
+}

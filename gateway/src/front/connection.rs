@@ -65,6 +65,16 @@ enum Speech {
     Socks,
 }
 
+/// Serves a connection that somebody else took, until it ends or becomes a tunnel.
+pub async fn serve_one<H, F>(stream: TcpStream, peer: SocketAddr, handle: H, socks: Option<Socks>)
+where
+    H: Fn(Request<Incoming>, SocketAddr) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Answer> + Send + 'static,
+{
+    let (_serving, stopping) = watch::channel(Stage::Serving);
+    serve_connection(stream, peer, handle, socks, stopping, Duration::ZERO).await;
+}
+
 /// Serves a connection until it ends, or until the end of serving has come for it.
 pub(super) async fn serve_connection<H, F>(
     stream: TcpStream,
@@ -96,8 +106,9 @@ pub(super) async fn serve_connection<H, F>(
 
 /// Looks at the first bytes and leaves them where they are.
 async fn speech(stream: &TcpStream, has_socks: bool) -> io::Result<Speech> {
-    stream
-        .async_io(Interest::READABLE, || {
+    loop {
+        let ready = stream.ready(Interest::READABLE).await?;
+        let looked = stream.try_io(Interest::READABLE, || {
             let mut first = [0; PREFACE.len()];
             let (_, count) = recv(stream, &mut first[..], RecvFlags::PEEK)?;
             match &first[..count] {
@@ -108,8 +119,16 @@ async fn speech(stream: &TcpStream, has_socks: bool) -> io::Result<Speech> {
                 seen if PREFACE.starts_with(seen) => Err(io::ErrorKind::WouldBlock.into()),
                 _ => Ok(Speech::Http1),
             }
-        })
-        .await
+        });
+        match looked {
+            // Nothing more will come, and a socket that has ended is ready for ever: to wait would be to spin.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock && ready.is_read_closed() => {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            looked => return looked,
+        }
+    }
 }
 
 async fn serve_http1<H, F>(
