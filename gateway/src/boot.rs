@@ -1,6 +1,7 @@
 //! Wires the stages together: the only place that sees all of them.
 
 mod follow;
+mod rehearsal;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,13 +18,14 @@ use jiff::Timestamp;
 use tokio::sync::{Mutex, watch};
 
 use follow::{follow, forget_replaced, unless_away};
+pub use rehearsal::Rehearsal;
 
 use crate::admin::{self, Admin, Changed, Peer};
 use crate::admit::budget::{BudgetOptions, Budgets};
 use crate::admit::rate::{Funds, Rates};
 use crate::auth::{Directory, Keyring, Mesh};
 use crate::config::{Config, Finding, OnClientGone, Severity};
-use crate::egress::Dialer;
+use crate::egress::{Dialer, Network, System};
 use crate::front::{
     Answer, Arrival, Door, Intake, ListenError, Listener, MeshListenError, MeshListeners, PlainIntake, Socks,
     TunnelIntake, Workers, accept_socks, serve,
@@ -117,6 +119,16 @@ async fn open_mesh(config: &Config, notifier: &Notifier) -> Result<Option<MeshLi
 /// # Errors
 /// When one of them cannot be opened.
 pub(crate) async fn boot(config: Config, config_warnings: usize, notifier: &Notifier) -> Result<Booted, BootError> {
+    boot_in(Arc::new(System), config, config_warnings, notifier).await
+}
+
+/// The same, with tunnels through this network.
+async fn boot_in(
+    network: Arc<dyn Network>,
+    config: Config,
+    config_warnings: usize,
+    notifier: &Notifier,
+) -> Result<Booted, BootError> {
     let mesh = open_mesh(&config, notifier).await?;
     let bind = |addresses: &[SocketAddr]| {
         addresses.iter().map(|address| Listener::bind(*address)).collect::<Result<Vec<_>, _>>()
@@ -143,7 +155,8 @@ pub(crate) async fn boot(config: Config, config_warnings: usize, notifier: &Noti
     let in_mesh: Vec<SocketAddr> = mesh.iter().flat_map(MeshListeners::addresses).collect();
     let listening = listeners.iter().chain(&proxy_listeners).chain(&socks_listeners).map(Listener::address);
     let listening = listening.chain(in_mesh.iter().copied()).collect();
-    let dialer = Arc::new(Dialer::new(config.egress.clone(), &config.forward_proxy, ledger.is_shared(), listening));
+    let dialer =
+        Arc::new(Dialer::new(network, config.egress.clone(), &config.forward_proxy, ledger.is_shared(), listening));
     let pricer = Pricer::new(catalogue_at_start(&config.catalogue)?).with_adjustments(config.price_adjustments.clone());
     let pricer = Arc::new(pricer);
     tokio::spawn(keep_fresh(Arc::clone(&pricer), client.clone(), config.catalogue.clone()));

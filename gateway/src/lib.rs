@@ -32,3 +32,5 @@ mod tunnel;
 mod witness;
 
 pub mod cli;
+
+pub use boot::Rehearsal;

@@ -17,7 +17,7 @@ use crate::admit::admit_tunnel;
 use crate::admit::budget::Hold as BudgetHold;
 use crate::auth::{Caller, Denied, authenticate, check_owners, trusted};
 use crate::egress::{Hold, Opened, Purpose, TunnelRefused};
-use crate::front::{Answer, Door, SocksClient, SocksReply, TunnelIntake};
+use crate::front::{Answer, Door, SocksClient, SocksReply, StreamCut, TunnelIntake};
 use crate::funds;
 use crate::gateway::Gateway;
 use crate::ledger::{Entry, Kind, Receipt, Slot, Status};
@@ -49,11 +49,12 @@ pub(crate) async fn serve(gateway: &Arc<Gateway>, intake: TunnelIntake, door: Do
         set(answer.headers_mut(), names::REASON, &reported);
     }
     set(answer.headers_mut(), names::REQUEST_ID, &row.entry.id.to_string());
+    let cut = request.extensions().get::<StreamCut>().cloned();
     let client = hyper::upgrade::on(request);
     let (held, price) = (gateway.dialer.hold(), gateway.config.forward_proxy.price_per_gb);
     tokio::spawn(async move {
         // `None`: the client left before it heard that the tunnel stands.
-        if let Some(report) = opened.relay_upgraded(client).await {
+        if let Some(report) = opened.relay_upgraded(client, cut).await {
             row.ended(report, price);
         }
         drop(row);

@@ -55,6 +55,29 @@ impl Connection {
     }
 }
 
+/// A connection whose streams are seen as they are.
+struct Streams {
+    sender: h2::client::SendRequest<Bytes>,
+    driving: JoinHandle<Result<(), h2::Error>>,
+}
+
+impl Streams {
+    async fn open(to: SocketAddr) -> Self {
+        let stream = TcpStream::connect(to).await.expect("the gateway listens");
+        let (sender, connection) = h2::client::handshake(stream).await.expect("the gateway speaks HTTP/2");
+        Self { sender, driving: tokio::spawn(connection) }
+    }
+
+    /// Both ways of a new tunnel's stream, and its other end.
+    async fn tunnel(&mut self, listener: &TcpListener) -> (h2::RecvStream, h2::SendStream<Bytes>, TcpStream) {
+        let to = listener.local_addr().expect("it is bound").to_string();
+        let request = Request::connect(to).header("proxy-authorization", format!("Bearer {MASTER_KEY}"));
+        let (answer, send) = self.sender.send_request(request.body(()).expect("a request"), false).expect("a stream");
+        let (answer, server) = tokio::join!(soon("an answer", answer), listener.accept());
+        (answer.expect("an answer").into_body(), send, server.expect("the gateway comes").0)
+    }
+}
+
 async fn listener() -> (TcpListener, u16) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let port = listener.local_addr().expect("it is bound").port();
@@ -125,18 +148,9 @@ async fn tunnels_are_streams_on_both_ports_half_closed_and_counted() {
 async fn a_clients_reset_is_the_destinations_and_ends_no_other_stream() {
     let (listener, port) = listener().await;
     let gw = gateway(port).await;
-    let stream = TcpStream::connect(gw.address()).await.expect("the gateway listens");
-    let (mut sender, connection) = h2::client::handshake(stream).await.expect("the gateway speaks HTTP/2");
-    let driving = tokio::spawn(connection);
-    let to = listener.local_addr().expect("it is bound").to_string();
-    let mut open = async || {
-        let request = Request::connect(&to).header("proxy-authorization", format!("Bearer {MASTER_KEY}"));
-        let (answer, send) = sender.send_request(request.body(()).expect("a request"), false).expect("a stream");
-        let (answer, server) = tokio::join!(soon("an answer", answer), listener.accept());
-        (answer.expect("an answer").into_body(), send, server.expect("the gateway comes").0)
-    };
-    let (_answer, mut send, mut server) = open().await;
-    let (_other_answer, mut other, mut other_server) = open().await;
+    let mut connection = Streams::open(gw.address()).await;
+    let (_body, mut send, mut server) = connection.tunnel(&listener).await;
+    let (_other_body, mut other, mut other_server) = connection.tunnel(&listener).await;
     send.send_data(Bytes::from_static(b"12345"), false).expect("it takes bytes");
     soon("bytes", server.read_exact(&mut [0; 5])).await.expect("they come");
     send.send_reset(h2::Reason::CANCEL);
@@ -146,21 +160,53 @@ async fn a_clients_reset_is_the_destinations_and_ends_no_other_stream() {
     soon("bytes", other_server.read_exact(&mut [0; 2])).await.expect("they come");
     let rows = tunnel_rows(&gw, 1).await;
     assert_eq!((rows[0].status.as_str(), rows[0].bytes_up), ("broken", Some(5)));
-    assert!(!driving.is_finished());
+    assert!(!connection.driving.is_finished());
 }
 
 #[tokio::test]
-async fn a_destinations_reset_ends_the_clients_stream() {
+async fn a_destinations_reset_is_the_clients_and_ends_no_other_stream() {
     let (listener, port) = listener().await;
     let gw = gateway(port).await;
-    let mut connection = Connection::open(gw.address()).await;
-    let (mut client, server) = connection.tunnel(&listener).await;
+    let mut connection = Streams::open(gw.address()).await;
+    let (mut body, _send, mut server) = connection.tunnel(&listener).await;
+    let (mut other_body, _other, mut other_server) = connection.tunnel(&listener).await;
+    server.write_all(b"12345").await.expect("it takes bytes");
+    let seen = soon("bytes", body.data()).await.expect("they come").expect("no error");
+    assert_eq!(seen, b"12345"[..]);
     server.set_zero_linger().expect("a live socket");
     drop(server);
-    // With an error or as an end: hyper has no word for a reset.
-    drop(soon("the end", client.read_to_end(&mut Vec::new())).await);
+    let ended =
+        soon("the end", body.data()).await.expect("a cut must not look like an end").expect_err("nor like bytes");
+    assert!(ended.is_reset() && ended.reason() == Some(h2::Reason::CANCEL), "{ended:?}");
+    // The neighbour has not noticed, and its own end is an end.
+    other_server.write_all(b"on").await.expect("it takes bytes");
+    let seen = soon("bytes", other_body.data()).await.expect("they come").expect("no error");
+    assert_eq!(seen, b"on"[..]);
+    drop(other_server);
+    assert!(soon("the end", other_body.data()).await.is_none_or(|last| last.is_ok_and(|last| last.is_empty())));
+    let rows = tunnel_rows(&gw, 1).await;
+    assert_eq!((rows[0].status.as_str(), rows[0].bytes_down), ("broken", Some(5)));
+    assert!(!connection.driving.is_finished());
+}
+
+#[tokio::test]
+async fn a_reset_in_the_middle_of_much_is_a_reset() {
+    let (listener, port) = listener().await;
+    let gw = gateway(port).await;
+    let mut connection = Streams::open(gw.address()).await;
+    let (mut body, _send, mut server) = connection.tunnel(&listener).await;
+    // More than the client lets come before it reads: the rest waits in every buffer there is.
+    soon("room", server.write_all(&vec![7; 256 * 1024])).await.expect("it takes bytes");
+    server.set_zero_linger().expect("a live socket");
+    drop(server);
+    let ended = loop {
+        match soon("the end", body.data()).await.expect("a cut must not look like an end") {
+            Ok(bytes) => body.flow_control().release_capacity(bytes.len()).expect("they were taken"),
+            Err(error) => break error,
+        }
+    };
+    assert!(ended.is_reset(), "{ended:?}");
     assert_eq!(tunnel_rows(&gw, 1).await[0].status, "broken");
-    assert!(!connection.ended.is_finished());
 }
 
 #[tokio::test]
@@ -250,4 +296,18 @@ async fn a_preface_in_pieces_is_understood_and_one_that_is_none_is_answered() {
     let mut answer = String::new();
     soon("an answer", stream.read_to_string(&mut answer)).await.expect("text");
     assert!(answer.starts_with("HTTP/1.1 4"), "{answer}");
+}
+
+#[tokio::test]
+async fn half_a_preface_and_an_end_keeps_nobody_busy() {
+    let (_listener, port) = listener().await;
+    let gw = gateway(port).await;
+    // More than there are workers: each would have one.
+    for _ in 0..2 * std::thread::available_parallelism().map_or(1, usize::from) {
+        let mut stream = TcpStream::connect(gw.address()).await.expect("the gateway listens");
+        stream.write_all(b"PRI").await.expect("the gateway reads");
+        stream.shutdown().await.expect("half-close");
+        // By an end or, since nobody read what was sent, by a reset.
+        drop(soon("the gateway's end", stream.read_to_end(&mut Vec::new())).await);
+    }
 }

@@ -9,6 +9,7 @@ mod request;
 mod settings;
 mod socks;
 mod stream;
+mod tunnel;
 
 /// Something that reads what strangers send.
 #[derive(Debug, Clone, Copy)]
@@ -17,29 +18,37 @@ pub struct Target {
     pub name: &'static str,
     /// Reads the bytes. Panics when what must hold does not.
     pub read: fn(&[u8]),
+    /// Mutations that the ordinary tests try.
+    pub rounds: usize,
     /// Bytes to begin with.
     pub seeds: fn() -> Vec<Vec<u8>>,
 }
 
+/// For a parser.
+const CHEAP: usize = 20_000;
+/// For a whole connection.
+const DEAR: usize = 2_000;
+
 /// All of them.
-pub const TARGETS: [Target; 17] = [
-    Target { name: "sse", read: stream::split, seeds: stream::seeds },
-    Target { name: "complaint", read: stream::complaint, seeds: stream::complaints },
-    Target { name: "meter", read: stream::meter, seeds: stream::seeds },
-    Target { name: "ask", read: request::ask, seeds: request::seeds },
-    Target { name: "authority", read: identity::authority, seeds: identity::authorities },
-    Target { name: "destination", read: identity::destination, seeds: identity::destinations },
-    Target { name: "credentials", read: identity::credentials, seeds: identity::headers },
-    Target { name: "provider_key", read: identity::provider_key, seeds: identity::provider_keys },
-    Target { name: "scope", read: identity::scope, seeds: identity::scopes },
-    Target { name: "period", read: identity::period, seeds: identity::periods },
-    Target { name: "journal", read: journal::scan, seeds: journal::seeds },
-    Target { name: "dns_reply", read: doctor::reply, seeds: doctor::replies },
-    Target { name: "first_bytes", read: doctor::protocol, seeds: doctor::answers },
-    Target { name: "segment", read: doctor::segment, seeds: doctor::packets },
-    Target { name: "socks", read: socks::read, seeds: socks::seeds },
-    Target { name: "prices", read: prices::read, seeds: prices::seeds },
-    Target { name: "settings", read: settings::change, seeds: settings::seeds },
+pub const TARGETS: [Target; 18] = [
+    Target { name: "sse", read: stream::split, rounds: CHEAP, seeds: stream::seeds },
+    Target { name: "complaint", read: stream::complaint, rounds: CHEAP, seeds: stream::complaints },
+    Target { name: "meter", read: stream::meter, rounds: CHEAP, seeds: stream::seeds },
+    Target { name: "ask", read: request::ask, rounds: CHEAP, seeds: request::seeds },
+    Target { name: "authority", read: identity::authority, rounds: CHEAP, seeds: identity::authorities },
+    Target { name: "destination", read: identity::destination, rounds: CHEAP, seeds: identity::destinations },
+    Target { name: "credentials", read: identity::credentials, rounds: CHEAP, seeds: identity::headers },
+    Target { name: "provider_key", read: identity::provider_key, rounds: CHEAP, seeds: identity::provider_keys },
+    Target { name: "scope", read: identity::scope, rounds: CHEAP, seeds: identity::scopes },
+    Target { name: "period", read: identity::period, rounds: CHEAP, seeds: identity::periods },
+    Target { name: "journal", read: journal::scan, rounds: CHEAP, seeds: journal::seeds },
+    Target { name: "dns_reply", read: doctor::reply, rounds: CHEAP, seeds: doctor::replies },
+    Target { name: "first_bytes", read: doctor::protocol, rounds: CHEAP, seeds: doctor::answers },
+    Target { name: "segment", read: doctor::segment, rounds: CHEAP, seeds: doctor::packets },
+    Target { name: "socks", read: socks::read, rounds: CHEAP, seeds: socks::seeds },
+    Target { name: "tunnel", read: tunnel::read, rounds: DEAR, seeds: tunnel::seeds },
+    Target { name: "prices", read: prices::read, rounds: CHEAP, seeds: prices::seeds },
+    Target { name: "settings", read: settings::change, rounds: CHEAP, seeds: settings::seeds },
 ];
 
 /// Runs the target of this name.

@@ -3,7 +3,6 @@
 use fastrand::Rng;
 use fleetgate_fuzz_targets::{TARGETS, Target};
 
-const ROUNDS: usize = 20_000;
 const LONGEST: usize = 4096;
 /// What parsers tend to stumble over.
 const WORDS: [&[u8]; 16] = [
@@ -39,7 +38,7 @@ fn try_all(target: Target) {
     for seed in &seeds {
         (target.read)(seed);
     }
-    for _ in 0..ROUNDS {
+    for _ in 0..target.rounds {
         let mut bytes = seeds[rng.usize(..seeds.len())].clone();
         for _ in 0..rng.usize(1..5) {
             mutate(&mut bytes, &seeds, &mut rng);

@@ -10,6 +10,8 @@ use futures_util::stream::FuturesUnordered;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until, timeout};
 
+use super::Network;
+
 /// How long to wait for what.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Patience {
@@ -44,9 +46,9 @@ pub(super) fn interleave<A: Copy>(addresses: &[A], family: impl Fn(A) -> bool) -
 ///
 /// # Errors
 /// With the last failure.
-pub(super) async fn dial(addresses: &[PublicAddr]) -> Result<(TcpStream, SocketAddr), String> {
+pub(super) async fn dial(network: &dyn Network, addresses: &[PublicAddr]) -> Result<(TcpStream, SocketAddr), String> {
     let order = interleave(addresses, |address| address.get().is_ipv6());
-    race(order.into_iter().map(PublicAddr::get), TcpStream::connect, DIRECT).await
+    race(order.into_iter().map(PublicAddr::get), |address| network.connect(address), DIRECT).await
 }
 
 /// Tries the addresses until one succeeds.

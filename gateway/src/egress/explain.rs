@@ -5,7 +5,7 @@ use fleetgate_wire::authority::{Authority, Host};
 use fleetgate_wire::egress::{Explanation, JudgedAddress};
 
 use super::policy::Asker;
-use super::{Dialer, Purpose, TunnelRefused, dial, plain_authority, resolve};
+use super::{Dialer, Purpose, TunnelRefused, dial, plain_authority};
 
 impl Dialer {
     /// Says what would happen, and by which rule. The name is resolved; nobody is connected to. Limits of tunnels at once are not
@@ -58,7 +58,7 @@ impl Dialer {
             said.message.push_str("; its name is resolved by the next proxy, and no address is judged");
             return Ok(());
         }
-        let addresses = resolve::resolve(&authority).await?;
+        let addresses = self.resolve(&authority).await?;
         said.addresses = dial::interleave(&addresses, |address| address.is_ipv6())
             .into_iter()
             .map(|address| JudgedAddress {

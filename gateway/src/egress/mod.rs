@@ -5,6 +5,7 @@ mod day;
 mod dial;
 mod exchange;
 mod explain;
+mod network;
 mod next_proxy;
 mod places;
 mod policy;
@@ -29,11 +30,13 @@ use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
+pub use network::{Network, System};
 pub use policy::{Asker, Decision, Policy, Reason};
 pub use refusal::TunnelRefused;
 
 use crate::auth::{Caller, CallerKey};
 use crate::config::{EgressSettings, ForwardProxySettings, NextProxy};
+use crate::front::StreamCut;
 use crate::ledger::{Leasable, Ledger, TunnelsOf};
 use account::Accounts;
 use day::Left;
@@ -65,6 +68,7 @@ const KEEPALIVE: Duration = Duration::from_secs(30);
 /// Opens tunnels and knows how many there are.
 #[derive(Debug)]
 pub struct Dialer {
+    network: Arc<dyn Network>,
     settings: EgressSettings,
     /// Where plain `http://` may lead; `None` where it is not served.
     http_ports: Option<Vec<u16>>,
@@ -106,9 +110,10 @@ pub struct Opened {
 }
 
 impl Dialer {
-    /// A dialer under these settings that never dials `listening`. With `leased`, a day's bytes are shared with other gateways.
+    /// A dialer in this network under these settings that never dials `listening`. With `leased`, a day's bytes are shared with other gateways.
     #[must_use]
     pub fn new(
+        network: Arc<dyn Network>,
         settings: EgressSettings,
         proxy: &ForwardProxySettings,
         leased: bool,
@@ -119,7 +124,7 @@ impl Dialer {
         let policy = Policy::new(settings.mode, settings.rules.clone());
         let next = NextProxies::new(proxy.upstream.clone());
         let (key_places, accounts, stopping) = (KeyPlaces::default(), Accounts::new(leased), watch::Sender::new(()));
-        Self { settings, http_ports, policy, next, listening, places, key_places, accounts, stopping }
+        Self { network, settings, http_ports, policy, next, listening, places, key_places, accounts, stopping }
     }
 
     /// Connects a caller to where his request wants to go.
@@ -156,9 +161,13 @@ impl Dialer {
         Ok(Opened { stream, early, address, decision, limits, stop, _place: place, _key_place: key_place })
     }
 
+    async fn resolve(&self, authority: &Authority) -> Result<Vec<SocketAddr>, TunnelRefused> {
+        resolve::resolve(&*self.network, authority).await
+    }
+
     async fn direct(&self, authority: &Authority) -> Result<Through, TunnelRefused> {
-        let addresses = self.classify(authority, resolve::resolve(authority).await?)?;
-        let dialled = dial::dial(&addresses).await;
+        let addresses = self.classify(authority, self.resolve(authority).await?)?;
+        let dialled = dial::dial(&*self.network, &addresses).await;
         let (stream, address) =
             dialled.map_err(|cause| TunnelRefused::Connect { destination: authority.to_string(), cause })?;
         attend(&stream);
@@ -175,11 +184,11 @@ impl Dialer {
         let target = match authority.host() {
             Host::Name(_) if next.resolves => Target::Authority(authority.clone()),
             _ => {
-                let addresses = self.classify(authority, resolve::resolve(authority).await?)?;
+                let addresses = self.classify(authority, self.resolve(authority).await?)?;
                 Target::Addresses(addresses.into_iter().map(PublicAddr::get).collect())
             }
         };
-        let proxy = resolve::resolve(&next.address).await.map_err(|refused| failed(refused.to_string()))?;
+        let proxy = self.resolve(&next.address).await.map_err(|refused| failed(refused.to_string()))?;
         if proxy.iter().any(|address| self.is_mine(*address)) {
             return Err(failed("it is this gateway itself".to_owned()));
         }
@@ -198,11 +207,16 @@ impl Dialer {
         Hold { receiver: self.stopping.subscribe() }
     }
 
+    /// Resolves when no tunnel is left whose row is not handed over.
+    pub async fn quiet(&self) {
+        self.stopping.closed().await;
+    }
+
     /// Lets tunnels go on for a while, ends those that are left, and waits until their rows are handed over.
     pub async fn stop(&self) {
-        if tokio::time::timeout(self.settings.drain, self.stopping.closed()).await.is_err() {
+        if tokio::time::timeout(self.settings.drain, self.quiet()).await.is_err() {
             self.stopping.send_replace(());
-            self.stopping.closed().await;
+            self.quiet().await;
         }
     }
 
@@ -323,12 +337,13 @@ impl Opened {
     }
 
     /// Relays between the client, once hyper hands its connection over, and the destination.
-    pub async fn relay_upgraded(self, client: OnUpgrade) -> Option<TunnelReport> {
+    /// `cut` resets the client's stream where it is one of HTTP/2.
+    pub async fn relay_upgraded(self, client: OnUpgrade, cut: Option<StreamCut>) -> Option<TunnelReport> {
         let upgraded = client.await.ok()?;
         // In boxes of their own: while the client is waited for, the tunnel needs no room.
         match upgraded.downcast::<TokioIo<TcpStream>>() {
             Ok(parts) => Some(Box::pin(self.relay(parts.io.into_inner(), parts.read_buf)).await),
-            Err(stream) => Some(Box::pin(self.relay_stream(stream)).await),
+            Err(stream) => Some(Box::pin(self.relay_stream(stream, cut)).await),
         }
     }
 
@@ -345,16 +360,19 @@ impl Opened {
     }
 
     /// Relays between a stream of HTTP/2, which is no socket, and the destination.
-    async fn relay_stream(self, client: Upgraded) -> TunnelReport {
+    async fn relay_stream(self, client: Upgraded, cut: Option<StreamCut>) -> TunnelReport {
         let Self { mut stream, early: said, limits, mut stop, _place: place, _key_place: key_place, .. } = self;
         let stop = async move { drop(stop.changed().await) };
+        let mut client = Stream::new(client);
         let report = {
             let (reads, writes) = stream.split();
             let destination = tokio::io::join(Cursor::new(said).chain(reads), writes);
-            relay_until(Stream::new(client), Bytes::new(), destination, limits, stop).await
+            relay_until(&mut client, Bytes::new(), destination, limits, stop).await
         };
         if let TunnelEnd::Broken(_) = report.end {
             let _it_may_be_gone = stream.set_zero_linger();
+            // While the stream is held: dropped, it would end as if all had come.
+            cut.inspect(StreamCut::cut);
         }
         drop((place, key_place));
         report

@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 /// Reads and writes as hyper does, and tells a reset from an end: hyper reads `RST_STREAM` with `CANCEL` as the end of what comes,
 /// while what it writes to is closed by it, with a reason.
 ///
-/// The other way hyper has no word for it: dropped, a stream ends (and then is reset, with `NO_ERROR`).
+/// The other way hyper has no word for it: see [`StreamCut`](crate::front::StreamCut).
 pub(super) struct Stream {
     inner: TokioIo<Upgraded>,
     has_ended: bool,

@@ -16,7 +16,7 @@ use http_body_util::BodyExt;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use rustix::net::{RecvFlags, recv};
 use tokio::io::Interest;
 use tokio::net::TcpStream;
@@ -24,6 +24,7 @@ use tokio::sync::watch;
 
 use super::listen::{Answer, AnswerBody};
 use super::socks;
+use super::streams::{StreamCut, Streams};
 
 /// Codex sends 1.7 KB of headers, browsers with cookies more; 64 KB is beyond any client seen.
 const MAX_HEAD_BYTES: u32 = 64 * 1024;
@@ -64,6 +65,16 @@ enum Speech {
     Socks,
 }
 
+/// Serves a connection that somebody else took, until it ends or becomes a tunnel.
+pub async fn serve_one<H, F>(stream: TcpStream, peer: SocketAddr, handle: H, socks: Option<Socks>)
+where
+    H: Fn(Request<Incoming>, SocketAddr) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Answer> + Send + 'static,
+{
+    let (_serving, stopping) = watch::channel(Stage::Serving);
+    serve_connection(stream, peer, handle, socks, stopping, Duration::ZERO).await;
+}
+
 /// Serves a connection until it ends, or until the end of serving has come for it.
 pub(super) async fn serve_connection<H, F>(
     stream: TcpStream,
@@ -95,8 +106,9 @@ pub(super) async fn serve_connection<H, F>(
 
 /// Looks at the first bytes and leaves them where they are.
 async fn speech(stream: &TcpStream, has_socks: bool) -> io::Result<Speech> {
-    stream
-        .async_io(Interest::READABLE, || {
+    loop {
+        let ready = stream.ready(Interest::READABLE).await?;
+        let looked = stream.try_io(Interest::READABLE, || {
             let mut first = [0; PREFACE.len()];
             let (_, count) = recv(stream, &mut first[..], RecvFlags::PEEK)?;
             match &first[..count] {
@@ -107,8 +119,16 @@ async fn speech(stream: &TcpStream, has_socks: bool) -> io::Result<Speech> {
                 seen if PREFACE.starts_with(seen) => Err(io::ErrorKind::WouldBlock.into()),
                 _ => Ok(Speech::Http1),
             }
-        })
-        .await
+        });
+        match looked {
+            // Nothing more will come, and a socket that has ended is ready for ever: to wait would be to spin.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock && ready.is_read_closed() => {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            looked => return looked,
+        }
+    }
 }
 
 async fn serve_http1<H, F>(
@@ -167,15 +187,18 @@ where
     let service = service_fn(move |mut request: Request<Incoming>| {
         as_origin_form(&mut request);
         // Each stream is a task of its own. The end of serving waits for whoever holds one of these, and so for it and its body.
-        let (answering, held) = (handle(request, peer), until.clone());
+        let (handle, held) = (handle.clone(), until.clone());
         async move {
-            let mut answer = answering.await;
+            if let Some(cut) = StreamCut::current() {
+                request.extensions_mut().insert(cut);
+            }
+            let mut answer = handle(request, peer).await;
             // A refusal ends its stream by itself, and HTTP/2 has no such header (RFC 9113 §8.2.2).
             answer.headers_mut().remove(CONNECTION);
             Ok::<_, Infallible>(answer.map(|body| Held { body, _held: held }.boxed_unsync()))
         }
     });
-    let connection = http2::Builder::new(TokioExecutor::new())
+    let connection = http2::Builder::new(Streams)
         .timer(TokioTimer::new())
         .max_header_list_size(MAX_HEAD_BYTES)
         .max_concurrent_streams(MAX_STREAMS)

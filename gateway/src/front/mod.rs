@@ -6,6 +6,7 @@ mod interface;
 mod listen;
 mod mesh;
 mod socks;
+mod streams;
 mod workers;
 
 use std::net::SocketAddr;
@@ -16,11 +17,12 @@ use hyper::body::Incoming;
 use jiff::Timestamp;
 
 pub use body::{BodyError, discard, read};
-pub use connection::Socks;
+pub use connection::{Socks, serve_one};
 pub use interface::{MeshPlace, NoMesh, find_mesh};
 pub use listen::{Answer, AnswerBody, ListenError, Listener, serve};
 pub use mesh::{MeshListenError, MeshListeners, MeshStatus};
 pub use socks::{SocksClient, SocksError, SocksReply, accept_socks, read_methods, read_password, read_request};
+pub use streams::StreamCut;
 pub use workers::Workers;
 
 /// On which port a request came.

@@ -1,4 +1,5 @@
-//! What a tunnel costs, beside tinyproxy and haproxy (TCP mode: it knows no `CONNECT`, so it is a limit rather than a peer).
+//! What a tunnel costs, beside a bare relay by splice(2), tinyproxy, and haproxy in TCP mode. The first and the last know no
+//! `CONNECT`, so they are limits rather than peers.
 //!
 //! `cargo bench -p fleetgate-tests --bench tunnels`, with `tinyproxy` and `haproxy` of Debian's packages; one that is missing is left
 //! out. Rounds: `FLEETGATE_BENCH_ROUNDS` (3); seconds of the set-up's cell: `FLEETGATE_BENCH_SECONDS` (2); GB of a bulk cell:
@@ -18,7 +19,7 @@ use std::time::Duration;
 
 use fleetgate_tests::binaries::workspace;
 use fleetgate_tests::process::allow_descriptors;
-use target::Target;
+use target::{FLOOR, OURS, TINYPROXY};
 use tokio::runtime::Builder;
 
 /// Clients at once while tunnels are set up.
@@ -57,23 +58,26 @@ fn main() {
                 }
             }
         }
-        print_table(&cells, idle);
+        let medians: Vec<(&'static str, Vec<f64>)> = cells
+            .iter()
+            .map(|(target, figures)| (target.name(), figures.iter().map(|rounds| median(rounds)).collect()))
+            .collect();
+        print_table(&medians);
+        println!("\n{CLIENTS} at once; {idle} idle tunnels");
+        print_goals(&medians);
     });
 }
 
-fn print_table(cells: &[(&Target, Vec<Vec<f64>>)], idle: usize) {
+fn print_table(medians: &[(&str, Vec<f64>)]) {
     println!(
-        "{:<12}{:>18}{:>20}{:>20}{:>20}{:>20}",
+        "{:<14}{:>18}{:>20}{:>20}{:>20}{:>20}",
         "", "set up per s", "CPU ms each", "down CPU s/GB", "up CPU s/GB", "KB per idle"
     );
-    let medians: Vec<Vec<f64>> =
-        cells.iter().map(|(_, figures)| figures.iter().map(|rounds| median(rounds)).collect()).collect();
-    for ((target, _), own) in cells.iter().zip(&medians) {
+    for (name, own) in medians {
         let cell =
-            |place: usize, digits: usize| format!("{:.digits$} ({:.2}×)", own[place], own[place] / medians[0][place]);
+            |place: usize, digits: usize| format!("{:.digits$} ({:.2}×)", own[place], own[place] / medians[0].1[place]);
         println!(
-            "{:<12}{:>18}{:>20}{:>20}{:>20}{:>20}",
-            target.name(),
+            "{name:<14}{:>18}{:>20}{:>20}{:>20}{:>20}",
             cell(0, 0),
             cell(1, 4),
             cell(2, 3),
@@ -81,7 +85,17 @@ fn print_table(cells: &[(&Target, Vec<Vec<f64>>)], idle: usize) {
             cell(4, 1)
         );
     }
-    println!("\n{CLIENTS} at once; {idle} idle tunnels");
+}
+
+/// What is wanted of the gateway, and what it is.
+fn print_goals(medians: &[(&str, Vec<f64>)]) {
+    let of = |wanted: &str| medians.iter().find(|(name, _)| *name == wanted).map(|(_, figures)| figures);
+    let (Some(floor), Some(own)) = (of(FLOOR), of(OURS)) else { return };
+    println!("CPU for a GB, to the floor's: down {:.2}, up {:.2} (at most 1.10)", own[2] / floor[2], own[3] / floor[3]);
+    if let Some(tinyproxy) = of(TINYPROXY) {
+        println!("CPU to set up, to tinyproxy's: {:.2} (at most 0.75)", own[1] / tinyproxy[1]);
+    }
+    println!("KB for an idle tunnel: {:.1} (at most 5)", own[4]);
 }
 
 fn median(rounds: &[f64]) -> f64 {

@@ -7,11 +7,17 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
+use fleetgate_tests::binaries::binary;
 use fleetgate_tests::wait::eventually;
 use fleetgate_tests::{Gateway, client};
 use serde_json::json;
 use tempfile::TempDir;
 use tokio::net::TcpStream;
+
+/// The names that goals are said with.
+pub(crate) const FLOOR: &str = "splice floor";
+pub(crate) const OURS: &str = "fleetgate";
+pub(crate) const TINYPROXY: &str = "tinyproxy";
 
 /// One proxy.
 #[derive(Clone)]
@@ -48,9 +54,9 @@ impl Target {
     }
 }
 
-/// All that there are here.
+/// All that there are here, the floor first.
 pub(crate) async fn all(server: SocketAddr, idle: usize) -> Vec<Target> {
-    let mut targets = vec![gateway(server, idle).await];
+    let mut targets = vec![floor(server).await, gateway(server, idle).await];
     targets.extend(tinyproxy(server, idle).await);
     targets.extend(haproxy(server, idle).await);
     targets
@@ -70,7 +76,18 @@ async fn gateway(server: SocketAddr, idle: usize) -> Target {
     let headers = format!("Proxy-Authorization: Bearer {key}\r\n");
     let (address, pid) = (gateway.proxy(), gateway.pid());
     let connect = Some((server.to_string(), headers));
-    Target(Arc::new(Proxy { name: "fleetgate", address, pid, connect, _alive: Box::new(gateway) }))
+    Target(Arc::new(Proxy { name: OURS, address, pid, connect, _alive: Box::new(gateway) }))
+}
+
+/// What no tunnel can be cheaper than: the kernel moves the bytes, and nobody looks.
+async fn floor(server: SocketAddr) -> Target {
+    let address = free_port();
+    let start = |_: &Path| {
+        let mut command = Command::new(binary("fleetgate-splice"));
+        command.args([address.to_string(), server.to_string()]);
+        command
+    };
+    program(FLOOR, address, None, start).await.expect("it was built")
 }
 
 async fn tinyproxy(server: SocketAddr, idle: usize) -> Option<Target> {
@@ -85,7 +102,7 @@ async fn tinyproxy(server: SocketAddr, idle: usize) -> Option<Target> {
         command.arg("-d").arg("-c").arg(file);
         command
     };
-    program("tinyproxy", address, Some((server.to_string(), String::new())), start).await
+    program(TINYPROXY, address, Some((server.to_string(), String::new())), start).await
 }
 
 async fn haproxy(server: SocketAddr, idle: usize) -> Option<Target> {
