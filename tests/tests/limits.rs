@@ -77,6 +77,44 @@ async fn a_spent_budget_is_refused_as_each_dialects_clients_understand_it() {
 }
 
 #[tokio::test]
+async fn whatever_costs_money_is_refused_alike_and_what_is_free_goes_on() {
+    let upstream = Upstream::start().await;
+    let gw = Gateway::start(|c| {
+        c.deployment("gpt-x", "openai/gpt-4.1-mini", &upstream, &json!({}))
+            .deployment("sonnet", "anthropic/claude-sonnet-4-5", &upstream, &json!({}))
+            .deployment("embed", "openai/text-embedding-3-small", &upstream, &json!({}))
+    })
+    .await;
+    let key = gw.key(&json!({"key_alias": "vk-mac", "max_budget": 0})).await;
+    let hash = fleetgate_wire::virtual_key::KeyHash::digest(&key);
+    let mut stream = request();
+    stream["stream"] = json!(true);
+    for (path, body, status) in [
+        ("/v1/embeddings", json!({"model": "embed", "input": prompt()}), 402),
+        ("/v1/completions", json!({"model": "gpt-x", "prompt": prompt()}), 402),
+        ("/v1/chat/completions", stream, 402),
+        ("/v1/responses", responses::stream_request("gpt-x"), 429),
+        ("/v1/messages", anthropic::stream_request("sonnet"), 402),
+    ] {
+        let refused = gw.post(path).bearer(&key).json(&body).send().await.expect(status);
+        let headers = ["x-should-retry", "x-fleetgate-reason", "retry-after"].map(|name| refused.header(name));
+        assert_eq!(headers, ["false", "budget_exceeded", ""], "{path}");
+        assert_eq!(refused.header("content-type"), "application/json", "{path}: no stream has begun");
+        let error = &refused.json()["error"];
+        assert!([&error["type"], &error["code"]].contains(&&json!("budget_exceeded")), "{path}: {error}");
+        let details = &error["details"];
+        assert_eq!(details["scope"], format!("key:{hash}"), "{path}");
+        assert_eq!((details["spent"].as_f64(), details["max_budget"].as_f64()), (Some(0.0), Some(0.0)), "{path}");
+        assert!(details["needed"].as_f64() > Some(0.0), "{path}: {details}");
+    }
+    gw.get("/v1/models").bearer(&key).send().await.expect(200);
+    let count = gw.post("/v1/messages/count_tokens").bearer(&key).json(&anthropic::request("sonnet"));
+    count.send().await.expect(200);
+    let log = gw.stderr();
+    assert_eq!(log.lines().filter(|line| line.contains("call refused")).count(), 1, "{log}");
+}
+
+#[tokio::test]
 async fn the_operators_status_is_every_dialects() {
     let upstream = Upstream::start().await;
     let gw = Gateway::start(|c| {

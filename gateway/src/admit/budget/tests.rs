@@ -1,6 +1,7 @@
 //! The engine as its callers see it. Time is tokio's and stands still unless everybody waits.
 
 mod caution;
+mod fleet;
 mod leases;
 mod loading;
 mod waiting;

@@ -83,6 +83,48 @@ fn a_day_lasts_as_long_as_its_zone_makes_it() {
     );
 }
 
+/// By the clock on the wall, and how many hours it takes: zones that change their clocks, one that lies a quarter of an hour aside,
+/// and one that left a day out.
+#[test]
+fn windows_across_changes_of_the_clock_begin_and_end_by_the_wall() {
+    for (zone, term, at, start, end, hours) in [
+        // 29 March 2026 has no 02:30 in Berlin, 25 October has it twice.
+        ("Europe/Berlin", "7d", "2026-03-28T12:00:00Z", "2026-03-23 00:00", "2026-03-30 00:00", 167),
+        ("Europe/Berlin", "1w", "2026-10-25T12:00:00Z", "2026-10-19 00:00", "2026-10-26 00:00", 169),
+        ("Europe/Berlin", "30d", "2026-03-15T12:00:00Z", "2026-03-01 00:00", "2026-04-01 00:00", 743),
+        ("Europe/Berlin", "1mo", "2026-10-31T22:59:59Z", "2026-10-01 00:00", "2026-11-01 00:00", 745),
+        ("Europe/Berlin", "6h", "2026-03-29T00:30:00Z", "2026-03-29 00:00", "2026-03-29 07:00", 6),
+        // 8 March and 1 November in New York.
+        ("America/New_York", "1d", "2026-03-08T12:00:00Z", "2026-03-08 00:00", "2026-03-09 00:00", 23),
+        ("America/New_York", "1d", "2026-11-01T12:00:00Z", "2026-11-01 00:00", "2026-11-02 00:00", 25),
+        ("America/New_York", "30d", "2026-11-01T03:59:59Z", "2026-10-01 00:00", "2026-11-01 00:00", 744),
+        ("America/New_York", "1mo", "2026-11-01T04:00:00Z", "2026-11-01 00:00", "2026-12-01 00:00", 721),
+        // 5:45 ahead of UTC.
+        ("Asia/Kathmandu", "1d", "2026-11-25T18:14:59Z", "2026-11-25 00:00", "2026-11-26 00:00", 24),
+        ("Asia/Kathmandu", "1d", "2026-11-25T18:15:00Z", "2026-11-26 00:00", "2026-11-27 00:00", 24),
+        ("Asia/Kathmandu", "1mo", "2026-11-30T18:15:00Z", "2026-12-01 00:00", "2027-01-01 00:00", 744),
+        // Samoa went from 29 December 2011 to the 31st.
+        ("Pacific/Apia", "1d", "2011-12-30T09:59:59Z", "2011-12-29 00:00", "2011-12-31 00:00", 24),
+        ("Pacific/Apia", "1d", "2011-12-30T10:00:00Z", "2011-12-31 00:00", "2012-01-01 00:00", 24),
+        ("Pacific/Apia", "7d", "2011-12-30T12:00:00Z", "2011-12-26 00:00", "2012-01-02 00:00", 144),
+        ("Pacific/Apia", "1mo", "2011-12-30T12:00:00Z", "2011-12-01 00:00", "2012-01-01 00:00", 720),
+    ] {
+        let shown = window(zone, Time::midnight(), term, at);
+        assert_eq!(shown, (start.into(), end.into()), "{zone} {term} {at}");
+        let window = calendar(zone, Time::midnight()).window(snapped(term), at.parse().unwrap());
+        assert_eq!(window.end.unwrap().duration_since(window.start).as_hours(), hours, "{zone} {term} {at}");
+    }
+    // Days that begin at an hour which the clock leaves out begin at the first moment that there is; of an hour twice, the first.
+    for (at, reset, start, end, hours) in [
+        ("2026-03-29T12:00:00Z", time(2, 30, 0, 0), "2026-03-29 03:30", "2026-03-30 02:30", 23),
+        ("2026-10-25T12:00:00Z", time(2, 30, 0, 0), "2026-10-25 02:30", "2026-10-26 02:30", 25),
+    ] {
+        assert_eq!(window("Europe/Berlin", reset, "1d", at), (start.into(), end.into()), "{at}");
+        let window = calendar("Europe/Berlin", reset).window(snapped("1d"), at.parse().unwrap());
+        assert_eq!(window.end.unwrap().duration_since(window.start).as_hours(), hours, "{at}");
+    }
+}
+
 #[test]
 fn a_rolling_window_begins_on_a_bucket() {
     let term = Term::Rolling(Period::parse("1h").unwrap());
