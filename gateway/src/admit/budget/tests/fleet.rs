@@ -50,6 +50,9 @@ fn caller() -> impl Strategy<Value = Caller> {
         })
 }
 
+/// What is granted in a window; `None` when nothing is left of it.
+type Slice = (Timestamp, Option<i64>);
+
 /// What the database knows of one gateway.
 struct Member {
     desk: Desk,
@@ -59,7 +62,7 @@ struct Member {
     spent: BTreeMap<Timestamp, i64>,
     open: BTreeMap<u64, (Timestamp, i64)>,
     /// An answer that is on its way: until then nothing more is asked.
-    answer: Option<(Instant, Vec<(Timestamp, Option<i64>)>)>,
+    answer: Option<(Instant, Vec<Slice>)>,
 }
 
 /// The database: what each gateway has of the cap, and what the dead have spent of it.
