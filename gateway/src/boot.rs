@@ -32,7 +32,7 @@ use crate::front::{
 };
 use crate::gateway::Gateway;
 use crate::ledger::{Leasable, LeasedBudgets, LeasedRates, Ledger, LedgerError};
-use crate::limits::{LimitBook, levels, load_budgets, load_rates, remember_bills};
+use crate::limits::{LimitBook, levels, load_budgets, load_rates, remember_bills, watch_fleet};
 use crate::metrics::{CallLabels, DeploymentReport, LedgerPulse, Metrics};
 use crate::notify::Notifier;
 use crate::price::{CatalogueError, Pricer, catalogue_at_start, keep_fresh};
@@ -189,6 +189,9 @@ async fn boot_in(
     ledger.share(engines, config.lease_ttl, address).await;
     tokio::spawn(load_budgets(budgets.clone(), ledger.clone(), config.counts_unknown));
     tokio::spawn(load_rates(rates.clone(), ledger.clone()));
+    if ledger.is_shared() {
+        tokio::spawn(watch_fleet(budgets.clone(), ledger.clone(), config.counts_unknown));
+    }
     let replacing = Arc::clone(&changing);
     let repriced = budgets.clone();
     let admin = admin::router(Admin {

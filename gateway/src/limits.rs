@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fleetgate_wire::money::NanoDollars;
 use fleetgate_wire::scope::{Scope, ScopeKind};
@@ -14,7 +14,7 @@ use crate::admit::budget::{self, Budgets, Rule, Status};
 use crate::admit::rate::{self, Limits, Rates};
 use crate::auth::{Directory, EntityKind, KeyRecord, Keyring};
 use crate::config::BudgetEntry;
-use crate::ledger::Ledger;
+use crate::ledger::{BucketSpend, Ledger};
 use crate::metrics::{BudgetLevel, Cap};
 
 /// The entities that carry limits of their own.
@@ -137,7 +137,7 @@ pub(crate) async fn remember_bills(budgets: &Budgets, ledger: &Ledger) {
 pub(crate) fn levels(book: &LimitBook) -> Vec<BudgetLevel> {
     let now = Timestamp::now();
     let level = |status: Status| {
-        let left = |max: NanoDollars| max.0.saturating_sub(status.spent.0).saturating_sub(status.reserved.0);
+        let left = |max: NanoDollars| max.0.saturating_sub(status.spent_by_all.0).saturating_sub(status.reserved.0);
         let resets_in = status.resets_at.and_then(|at| Duration::try_from(at.duration_since(now)).ok());
         BudgetLevel {
             scope: status.id.scope.kind().word(),
@@ -145,7 +145,7 @@ pub(crate) fn levels(book: &LimitBook) -> Vec<BudgetLevel> {
             alias: book.alias(&status.id.scope),
             window: status.id.term.to_string(),
             cap: status.cap.map(|max| Cap { max, remaining: NanoDollars(left(max)) }),
-            soft_reached: status.soft.map(|soft| status.spent >= soft),
+            soft_reached: status.soft.map(|_| status.is_over_soft),
             resets_in,
         }
     };
@@ -160,8 +160,7 @@ pub(crate) async fn load_budgets(budgets: Budgets, ledger: Ledger, counts_unknow
         for missing in budgets.missing() {
             match ledger.spent(&missing.id.scope, missing.from, missing.until).await {
                 Ok((buckets, as_of)) => {
-                    let cost = |held: NanoDollars| if counts_unknown { held } else { NanoDollars::ZERO };
-                    let spent: Vec<_> = buckets.iter().map(|one| (one.bucket, one.cost + cost(one.held))).collect();
+                    let spent: Vec<_> = buckets.iter().map(|one| (one.bucket, one.counted(counts_unknown))).collect();
                     budgets.load(&missing.id, missing.from, &spent, as_of);
                 }
                 Err(error) => {
@@ -175,6 +174,36 @@ pub(crate) async fn load_budgets(budgets: Budgets, ledger: Ledger, counts_unknow
         } else {
             budgets.loads_wanted().await;
         }
+    }
+}
+
+/// How often a gateway looks at what the others have spent, at most.
+const LOOK: Duration = Duration::from_secs(5);
+/// And so many times what a look takes.
+const SELDOM: u32 = 20;
+
+/// Tells budgets that several gateways share what all of them have spent, as long as the gateway runs: gauges show it, and soft limits
+/// are judged by it.
+pub(crate) async fn watch_fleet(budgets: Budgets, ledger: Ledger, counts_unknown: bool) {
+    let mut is_first_look = true;
+    loop {
+        let began = Instant::now();
+        let mut failed = false;
+        for status in budgets.status(Timestamp::now()).into_iter().filter(|status| status.granted.is_some()) {
+            match ledger.spent(&status.id.scope, status.window.start, status.window.end).await {
+                Ok((buckets, _)) => {
+                    let spent = BucketSpend::total(&buckets, counts_unknown);
+                    budgets.note_fleet(&status.id, status.window.start, spent, is_first_look);
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "what the other gateways have spent is not known now");
+                    failed = true;
+                    break;
+                }
+            }
+        }
+        is_first_look &= failed;
+        tokio::time::sleep(LOOK.max(began.elapsed() * SELDOM)).await;
     }
 }
 

@@ -4,7 +4,7 @@
 
 use fleetgate_tests::upstream::Upstream;
 use fleetgate_tests::upstream::openai::chat_request;
-use fleetgate_tests::{Gateway, Postgres, eventually};
+use fleetgate_tests::{Gateway, MASTER_KEY, Postgres, eventually};
 use serde_json::{Value, json};
 
 async fn budget(gw: &Gateway) -> Value {
@@ -69,4 +69,40 @@ async fn a_reset_on_one_gateway_holds_on_the_others() {
     let reset = one.admin_post(&path, &json!({"reset_to": 0.0})).await;
     assert_eq!(reset["spend"], 0.0, "{reset}");
     eventually("the other one lets calls pass again", async || (status(&other).await == 200).then_some(())).await;
+}
+
+#[tokio::test]
+async fn gauges_and_soft_limits_know_what_the_other_gateways_spent() {
+    let (postgres, upstream) = (Postgres::start().await, Upstream::start().await);
+    let url = postgres.database("fleet").await;
+    let soft = json!([{"scope": "host:mac", "soft_budget": 0.0005, "budget_duration": "1d"}]);
+    let start = async || {
+        Gateway::start(|c| {
+            let c = c.deployment("gpt-x", "openai/gpt-4.1-mini", &upstream, &json!({}));
+            c.set("fleetgate", "budgets", soft.clone()).database(&url)
+        })
+        .await
+    };
+    let both = [start().await, start().await];
+    let key = both[0].key(&json!({"key_alias": "vk-mac", "host": "mac", "max_budget": 5})).await;
+    // One call costs $0.00042; what both spend passes the soft limit, what one spends does not.
+    for gw in &both {
+        eventually("the key is known", async || {
+            let call = gw.post("/v1/chat/completions").bearer(&key).json(&chat_request("gpt-x"));
+            (call.send().await.status == 200).then_some(())
+        })
+        .await;
+    }
+    for gw in &both {
+        eventually("its gauges count both calls", async || {
+            let page = gw.get("/metrics").bearer(MASTER_KEY).send().await.expect(200).text();
+            let says =
+                |family: &str, value: &str| page.lines().any(|line| line.starts_with(family) && line.ends_with(value));
+            let left = says("litellm_remaining_api_key_budget_metric{", " 4.999160000");
+            (left && says("fleetgate_budget_soft_reached{", " 1")).then_some(())
+        })
+        .await;
+        let told = |log: &str| log.lines().filter(|line| line.contains("a soft budget is reached")).count();
+        eventually("it says so once", async || (told(&gw.stderr()) == 1).then_some(())).await;
+    }
 }

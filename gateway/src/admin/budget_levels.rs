@@ -53,15 +53,7 @@ impl Admin {
         }
         let window = status.window;
         let fleet = match self.ledger.spent(&status.id.scope, window.start, window.end).await {
-            Ok((buckets, _)) => {
-                let held = |bucket: &BucketSpend| if self.counts_unknown { bucket.held } else { NanoDollars::ZERO };
-                Some(
-                    buckets
-                        .iter()
-                        .map(|bucket| bucket.cost + held(bucket))
-                        .fold(NanoDollars::ZERO, |sum, one| sum + one),
-                )
-            }
+            Ok((buckets, _)) => Some(BucketSpend::total(&buckets, self.counts_unknown)),
             Err(error) => {
                 tracing::debug!(%error, "what the other gateways have spent is not known now");
                 None

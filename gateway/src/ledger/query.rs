@@ -76,6 +76,20 @@ pub struct BucketSpend {
     pub held: NanoDollars,
 }
 
+impl BucketSpend {
+    /// What counts in a budget; with `counts_unknown`, what was reserved for calls of unknown cost does too.
+    #[must_use]
+    pub fn counted(&self, counts_unknown: bool) -> NanoDollars {
+        if counts_unknown { self.cost + self.held } else { self.cost }
+    }
+
+    /// The same for all of them.
+    #[must_use]
+    pub fn total(buckets: &[Self], counts_unknown: bool) -> NanoDollars {
+        buckets.iter().fold(NanoDollars::ZERO, |sum, one| sum + one.counted(counts_unknown))
+    }
+}
+
 impl Ledger {
     /// What was spent on calls in each of the days, summed by the database: there may be millions of rows.
     ///

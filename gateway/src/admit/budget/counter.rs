@@ -47,6 +47,8 @@ pub(super) struct Lease {
     pub(super) stock: i64,
     /// What the others have of the budget, once there is no more to grant.
     pub(super) dry: Option<Elsewhere>,
+    /// What the others have spent, as far as is known here.
+    pub(super) spent_elsewhere: i64,
 }
 
 /// A lease is topped up before it is used up, so that calls need not wait for it: below twice what the last call reserved, to
@@ -55,10 +57,9 @@ pub(super) struct Lease {
 const LOW_WATER: i64 = 2;
 const HIGH_WATER: i64 = 8;
 
-/// The rest of a shared budget.
+/// What other gateways may still give back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Elsewhere {
-    pub(super) spent: i64,
     pub(super) leased: i64,
     pub(super) heard: Instant,
 }
@@ -169,8 +170,15 @@ impl Counter {
 
     /// What is spent by every gateway, as far as is known here.
     pub(super) fn spent_everywhere(&self) -> i64 {
-        let others = self.lease.and_then(|lease| lease.dry).map_or(0, |others| others.spent);
-        self.spent().saturating_add(others)
+        self.spent().saturating_add(self.lease.map_or(0, |lease| lease.spent_elsewhere))
+    }
+
+    /// Is told what all gateways have spent in this window. Tells whether the soft limit was crossed by it.
+    pub(super) fn note_fleet(&mut self, spent: i64) -> bool {
+        let own = self.spent();
+        let Some(lease) = &mut self.lease else { return false };
+        lease.spent_elsewhere = spent.saturating_sub(own).max(0);
+        self.crosses()
     }
 
     pub(super) fn reserve(&mut self, amount: i64) {
@@ -240,8 +248,13 @@ impl Counter {
         }
     }
 
+    /// Whether what it warns at is spent.
+    pub(super) fn is_over_soft(&self) -> bool {
+        self.rule.soft.is_some_and(|soft| self.spent_everywhere() >= soft.0)
+    }
+
     fn crosses(&mut self) -> bool {
-        let is_over = self.rule.soft.is_some_and(|soft| self.spent() >= soft.0);
+        let is_over = self.is_over_soft();
         let crosses = is_over && !self.warned;
         self.warned = is_over;
         crosses

@@ -1,4 +1,4 @@
-//! Soft limits: they never block, they are told of, once in a window.
+//! Soft limits: they never block, they are told of, once in a window by each gateway.
 
 use fleetgate_wire::money::NanoDollars;
 use jiff::Timestamp;
@@ -22,7 +22,7 @@ pub struct Crossing {
     pub spent: NanoDollars,
     /// The hard limit, if there is one.
     pub cap: Option<NanoDollars>,
-    /// When the call began that reached it.
+    /// When the call began that reached it; the window's start where that was another gateway's.
     pub at: Timestamp,
 }
 
@@ -32,7 +32,7 @@ impl Crossing {
             id: counter.rule.id.clone(),
             window_start: counter.window.start,
             soft: counter.rule.soft.unwrap_or_default(),
-            spent: NanoDollars(counter.spent()),
+            spent: NanoDollars(counter.spent_everywhere()),
             cap: counter.rule.cap(at),
             at,
         }

@@ -8,7 +8,9 @@ use tokio::time::Instant;
 use super::Budgets;
 use super::calendar::Term;
 use super::counter::{Counter, Elsewhere};
+use super::crossing::Crossing;
 use super::rule::RuleId;
+use super::state::State;
 
 /// A counter that needs more than it was granted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,11 +69,24 @@ impl Budgets {
                 // Whoever waits for what others hold still wants it.
                 let is_hopeless = leased <= NanoDollars::ZERO || counter.waiting.is_empty();
                 lease.wanted = if is_hopeless { 0 } else { lease.wanted };
-                let (spent, leased) = (spent.0.max(0), leased.0.max(0));
-                lease.dry = Some(Elsewhere { spent, leased, heard: Instant::now() });
+                lease.spent_elsewhere = spent.0.max(0);
+                lease.dry = Some(Elsewhere { leased: leased.0.max(0), heard: Instant::now() });
             }
         })
         .is_some()
+    }
+
+    /// Says what all gateways together have spent in this window; [`Budgets::status`] shows it from then on. A soft limit that is
+    /// reached by it is told of, unless this is what was so when the gateway began.
+    pub fn note_fleet(&self, id: &RuleId, window_start: Timestamp, spent: NanoDollars, is_first_look: bool) {
+        let mut state = self.lock();
+        let State { book, crossings, .. } = &mut *state;
+        let Some(counter) = book.find(id).and_then(|number| book.get_mut(number)) else { return };
+        let is_same = matches!(id.term, Term::Rolling(_)) || counter.window.start == window_start;
+        if is_same && counter.note_fleet(spent.0) && !is_first_look {
+            Crossing::of(counter, counter.window.start).publish(crossings);
+            self.signals().crossed.notify_one();
+        }
     }
 
     /// Takes back at most so much of what is granted and neither spent nor reserved. Nothing is taken from calls that wait.

@@ -23,6 +23,10 @@ pub struct Status {
     pub soft: Option<NanoDollars>,
     /// What this gateway's calls have cost.
     pub spent: NanoDollars,
+    /// What every gateway's have, as far as is known here.
+    pub spent_by_all: NanoDollars,
+    /// Whether what it warns at is spent.
+    pub is_over_soft: bool,
     /// Set aside for calls in flight.
     pub reserved: NanoDollars,
     /// Those calls.
@@ -54,6 +58,8 @@ impl Budgets {
                     cap: counter.rule.cap(at),
                     soft: counter.rule.soft,
                     spent: NanoDollars(counter.spent()),
+                    spent_by_all: NanoDollars(counter.spent_everywhere()),
+                    is_over_soft: counter.is_over_soft(),
                     reserved: NanoDollars(counter.reserved),
                     in_flight: counter.in_flight,
                     waiting: counter.waiting.len(),

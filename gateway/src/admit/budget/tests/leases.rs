@@ -81,6 +81,24 @@ async fn what_was_given_to_others_may_come_back() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_soft_limit_is_reached_by_what_all_gateways_spend() {
+    let desk = Desk::new(vec![Rule { soft: Some(NanoDollars(100)), ..leased(1_000) }]);
+    let look = |spent: i64, first: bool| desk.budgets.note_fleet(&id(), window(), NanoDollars(spent), first);
+    assert!(desk.budgets.grant(&id(), window(), NanoDollars(1_000)));
+    desk.call(&[key("k")], 60, 60, Duration::ZERO).await.unwrap();
+    look(90, true);
+    assert_eq!((desk.only().spent_by_all.0, desk.only().is_over_soft), (90, false));
+    look(120, false);
+    look(130, false);
+    let told = desk.budgets.crossings();
+    assert_eq!(told.iter().map(|crossing| crossing.spent.0).collect::<Vec<_>>(), [120]);
+    assert_eq!((desk.only().spent.0, desk.only().spent_by_all.0, desk.only().is_over_soft), (60, 130, true));
+    let restarted = Desk::new(vec![Rule { soft: Some(NanoDollars(100)), ..leased(1_000) }]);
+    restarted.budgets.note_fleet(&id(), window(), NanoDollars(130), true);
+    assert!(restarted.only().is_over_soft && restarted.budgets.crossings().is_empty(), "it was told of before");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_grant_for_another_window_is_not_taken() {
     let desk = Desk::new(vec![leased(1_000)]);
     assert!(!desk.budgets.grant(&id(), start(), NanoDollars(100)));
