@@ -52,9 +52,11 @@ pub(crate) async fn serve(gateway: &Arc<Gateway>, intake: TunnelIntake, door: Do
     let cut = request.extensions().get::<StreamCut>().cloned();
     let client = hyper::upgrade::on(request);
     let (held, price) = (gateway.dialer.hold(), gateway.config.forward_proxy.price_per_gb);
+    // In boxes, or the task would have room for them twice.
+    let relay = Box::pin(Box::new(opened).relay_upgraded(client, cut));
     tokio::spawn(async move {
         // `None`: the client left before it heard that the tunnel stands.
-        if let Some(report) = opened.relay_upgraded(client, cut).await {
+        if let Some(report) = relay.await {
             row.ended(report, price);
         }
         drop(row);
