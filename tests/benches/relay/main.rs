@@ -64,14 +64,16 @@ async fn measure(provider: SocketAddr) {
     });
     let entry = json!({"model_name": "gpt-x", "litellm_params": params});
     let gateway = Gateway::start(|c| c.entry(entry.clone())).await;
-    // The same with rows that survive the loss of power, and with limits to be held.
+    // The same with a budget to be held, with a rate as well, and with rows that survive the loss of power.
+    let budgeted = Gateway::start(|c| c.entry(entry.clone())).await;
     let power = Gateway::start(|c| c.entry(entry.clone()).set("fleetgate", "durability", json!("power"))).await;
     let limited = Gateway::start(|c| c.entry(entry)).await;
     let text = "sk-key-of-the-benchmark-0123456789";
     let key = json!({"key": text, "key_alias": "bench", "host": "bench"});
+    let budget = json!({"key": text, "key_alias": "bench", "host": "bench", "max_budget": 1e6});
     let limits =
         json!({"key": text, "key_alias": "bench", "host": "bench", "max_budget": 1e6, "rpm_limit": 1_000_000_000});
-    for (gateway, key) in [(&gateway, &key), (&power, &key), (&limited, &limits)] {
+    for (gateway, key) in [(&gateway, &key), (&power, &key), (&budgeted, &budget), (&limited, &limits)] {
         gateway.key(key).await;
     }
     let key = text.to_owned();
@@ -80,6 +82,7 @@ async fn measure(provider: SocketAddr) {
     let mut targets = vec![
         Target { name: "floor", address: floor.address(), pids: vec![floor.pid()] },
         Target { name: "gateway", address: gateway.address(), pids: vec![gateway.pid()] },
+        Target { name: "gateway+budget", address: budgeted.address(), pids: vec![budgeted.pid()] },
         Target { name: "gateway+limits", address: limited.address(), pids: vec![limited.pid()] },
         Target { name: "gateway+power", address: power.address(), pids: vec![power.pid()] },
         Target { name: "sidecar", address: alone.address(), pids: vec![alone.pid()] },

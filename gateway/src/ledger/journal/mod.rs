@@ -1,9 +1,9 @@
 //! The journal: what is known of a call is in this append-only file before the call goes out, and how it ended before its answer
 //! does. Nothing waits for a database: rows get there behind the callers' backs (see [`super::applier`]).
 //!
-//! A frame is written by the thread that has it, straight into the operating system's cache: two microseconds, no other thread to
-//! wake, and safe from the death of the process. Where rows must survive the loss of power, the caller also waits for
-//! [`sync`](sync::Syncer), which many share.
+//! A frame is written by the thread that has it, straight into the operating system's cache: no other thread to wake, and safe from
+//! the death of the process. On Linux that is a copy into the file's own [pages](window); elsewhere a system call. Where rows must
+//! survive the loss of power, the caller also waits for [`sync`](sync::Syncer), which many share.
 //!
 //! The room for the last word on every call under way is taken from the disk before the call goes out. A disk that fills up
 //! stops new calls, never the rows of those that were made.
@@ -14,6 +14,13 @@ mod frame;
 mod recovery;
 mod segment;
 mod sync;
+#[cfg(target_os = "linux")]
+mod sys;
+#[cfg(target_os = "linux")]
+mod window;
+#[cfg(not(target_os = "linux"))]
+#[path = "no_window.rs"]
+mod window;
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -38,6 +45,7 @@ pub use frame::scan_journal;
 pub(super) use segment::Segment;
 pub(super) use sync::Synced;
 use sync::Syncer;
+use window::Window;
 
 /// No frame is larger: texts are cut before they get here.
 const MAX_FRAME: usize = 9 << 10;
@@ -68,6 +76,7 @@ struct State {
     /// Applied, but the only witness of a call that is still under way.
     kept: Vec<Arc<Segment>>,
     spares: Vec<Segment>,
+    window: Window,
     last_id: u64,
     open_calls: usize,
     /// Frames that the disk did not take. They go first as soon as it takes something.
@@ -110,7 +119,13 @@ impl Journal {
             Durability::Process => None,
             Durability::Power => Some(Syncer::start(folder)?),
         };
+        let window = match durability {
+            Durability::Process => Window::beside(&lock),
+            // What must be on the disk is handed over with a system call, so that its error is told here.
+            Durability::Power => Window::shut(),
+        };
         let mut state = State {
+            window,
             last_id: left.segments.back().map_or(0, |segment| segment.id),
             segments: left.segments,
             kept: Vec::new(),
@@ -310,7 +325,10 @@ impl State {
         let Some(active) = self.segments.back() else {
             return Err(io::Error::other("the journal has no segment"));
         };
-        active.append(frame)?;
+        match self.window.write(active, frame) {
+            true => active.advance(frame.len()),
+            false => active.append(frame)?,
+        }
         Ok(Arc::clone(active))
     }
 

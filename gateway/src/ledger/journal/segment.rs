@@ -6,6 +6,9 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use rustix::buffer::spare_capacity;
+use rustix::io::{pread, retry_on_intr};
+
 use super::frame;
 
 /// Bytes in a segment.
@@ -56,6 +59,12 @@ impl Segment {
         Self { file, path, id, end, sealed, open_calls: AtomicUsize::new(0) }
     }
 
+    /// The file, to be mapped.
+    #[cfg(target_os = "linux")]
+    pub(super) fn file(&self) -> &File {
+        &self.file
+    }
+
     /// All bytes, for the look at what an earlier process left.
     pub(super) fn read_whole(&self) -> io::Result<Vec<u8>> {
         std::fs::read(&self.path)
@@ -88,17 +97,36 @@ impl Segment {
 
     /// Writes a frame behind the last one. Only one caller at a time, and only while it fits.
     pub(super) fn append(&self, frame: &[u8]) -> io::Result<()> {
-        let end = self.end();
         // After a failure the end stays, and the next frame is written over what there was of this one.
-        self.file.write_all_at(frame, end as u64)?;
-        self.end.store(end + frame.len(), Ordering::Release);
+        self.file.write_all_at(frame, self.end() as u64)?;
+        self.advance(frame.len());
         Ok(())
+    }
+
+    /// So many bytes were written behind the last ones. Only one caller at a time.
+    pub(super) fn advance(&self, length: usize) {
+        self.end.store(self.end() + length, Ordering::Release);
+    }
+
+    /// A file that is not this process's to write, for tests.
+    #[cfg(all(test, target_os = "linux"))]
+    pub(super) fn over(file: File, path: &Path, id: u64) -> Self {
+        Self::new(file, path.to_owned(), id, 0, false)
     }
 
     /// Reads what was written from `from` on, up to `most` bytes.
     pub(in crate::ledger) fn read(&self, from: usize, most: usize) -> io::Result<Vec<u8>> {
-        let mut bytes = vec![0; self.end().saturating_sub(from).min(most)];
-        self.file.read_exact_at(&mut bytes, from as u64)?;
+        let wanted = self.end().saturating_sub(from).min(most);
+        // Room that nobody fills with zeros first: this reads half a megabyte at a time.
+        let mut bytes = Vec::with_capacity(wanted);
+        while bytes.len() < wanted {
+            let at = (from + bytes.len()) as u64;
+            if retry_on_intr(|| pread(&self.file, spare_capacity(&mut bytes), at))? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+        // There may have been more room than was asked for, and more in the file than its end says.
+        bytes.truncate(wanted);
         Ok(bytes)
     }
 
