@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use crate::admit::rate::RateHold;
 use crate::admit::{Permit, admit_model};
 use crate::attempt::Attempt;
-use crate::auth::{authenticate, check_owners};
+use crate::auth::{authenticate, check_customer, check_owners};
 use crate::call_limits::CallLimits;
 use crate::detour;
 use crate::dialect::Ask;
@@ -65,6 +65,7 @@ pub(crate) async fn serve(gateway: &Arc<Gateway>, intake: Intake, visit: &mut Vi
         let caller = Arc::make_mut(&mut caller);
         caller.name_customer(ask.user.as_deref());
         caller.tag(ask.tags.iter().map(String::as_str));
+        check_customer(caller, &gateway.directory)?;
     }
     visit.model(&ask.model);
     let found = gateway.router.find(&ask.model);

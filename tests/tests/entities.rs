@@ -204,6 +204,29 @@ async fn a_customer_answers_under_both_names() {
     gw.get("/customer/info?end_user_id=acme").bearer(MASTER_KEY).send().await.expect(404);
 }
 
+#[tokio::test]
+async fn a_blocked_customer_is_refused_whatever_key_names_him() {
+    let upstream = Upstream::start().await;
+    let gw = Gateway::start(|c| c.model("gpt-x", &upstream)).await;
+    let key = gw.key(&json!({"key_alias": "shop"})).await;
+    gw.admin_post("/customer/block", &json!({"user_ids": ["acme"]})).await;
+    let ask = |customer: &str| {
+        let mut request = chat_request("gpt-x");
+        request["user"] = json!(customer);
+        request
+    };
+    for key in [key.as_str(), MASTER_KEY] {
+        let refused = gw.post("/v1/chat/completions").bearer(key).json(&ask("acme")).send().await.expect(401).text();
+        assert!(refused.contains("customer acme is blocked") && refused.contains("/customer/unblock"), "{refused}");
+        gw.post("/v1/chat/completions").bearer(key).json(&ask("other")).send().await.expect(200);
+    }
+    let named = gw.post("/v1/chat/completions").bearer(&key).header("x-litellm-end-user-id", "acme");
+    named.json(&chat_request("gpt-x")).send().await.expect(401);
+    gw.admin_post("/customer/unblock", &json!({"user_ids": ["acme"]})).await;
+    gw.post("/v1/chat/completions").bearer(&key).json(&ask("acme")).send().await.expect(200);
+    assert_eq!(upstream.requests().len(), 3, "nothing of the blocked one went out");
+}
+
 const MAKERS: [(&str, &str); 5] = [
     ("/team/new", "team_id"),
     ("/user/new", "user_id"),

@@ -21,6 +21,7 @@ impl Pair {
     async fn status(&self, key: &str) -> u16 {
         let mut request = chat_request("gpt-x");
         request["max_tokens"] = json!(20);
+        request["user"] = json!("acme");
         let call = self.other.post("/v1/chat/completions").bearer(key).header("x-litellm-tags", "nightly");
         call.json(&request).send().await.status.as_u16()
     }
@@ -103,18 +104,20 @@ async fn whatever_is_changed_of_a_key_holds_on_the_other_gateway() {
 }
 
 #[tokio::test]
-async fn whatever_is_changed_of_teams_users_tags_and_named_budgets_holds_on_the_other_gateway() {
+async fn whatever_is_changed_of_teams_users_customers_tags_and_named_budgets_holds_on_the_other_gateway() {
     let (server, upstream) = (Postgres::start().await, Upstream::start().await);
     let mut pair = pair(&server, &upstream).await;
     pair.one.admin_post("/budget/new", &json!({"budget_id": "small", "max_budget": 1})).await;
     pair.one.admin_post("/team/new", &json!({"team_id": "ml"})).await;
     pair.one.admin_post("/user/new", &json!({"user_id": "ada", "auto_create_key": false})).await;
+    pair.one.admin_post("/customer/new", &json!({"user_id": "acme"})).await;
     pair.one.admin_post("/tag/new", &json!({"name": "nightly"})).await;
     let key = pair.key(&json!({"team_id": "ml", "user_id": "ada", "budget_id": "small"})).await;
     let mut changes = Vec::new();
     for (path, id, name) in [
         ("/team/update", "team_id", "ml"),
         ("/user/update", "user_id", "ada"),
+        ("/customer/update", "user_id", "acme"),
         ("/tag/update", "name", "nightly"),
         ("/budget/update", "budget_id", "small"),
     ] {
@@ -128,6 +131,9 @@ async fn whatever_is_changed_of_teams_users_tags_and_named_budgets_holds_on_the_
     }
     changes.push(("/user/update", json!({"user_id": "ada", "blocked": true}), 401));
     changes.push(("/user/update", json!({"user_id": "ada", "blocked": false}), 200));
+    changes.push(("/customer/block", json!({"user_ids": ["acme"]}), 401));
+    changes.push(("/customer/unblock", json!({"user_ids": ["acme"]}), 200));
+    changes.push(("/customer/delete", json!({"user_ids": ["acme"]}), 200));
     changes.push(("/team/block", json!({"team_id": "ml"}), 401));
     changes.push(("/team/unblock", json!({"team_id": "ml"}), 200));
     for (path, body, status) in changes {

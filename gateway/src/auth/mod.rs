@@ -233,6 +233,12 @@ pub enum Denied {
         /// The path to call.
         remedy: &'static str,
     },
+    /// The customer that the request names is blocked.
+    #[error("customer {id} is blocked. An administrator can lift that with /customer/unblock")]
+    CustomerBlocked {
+        /// Which one.
+        id: String,
+    },
     /// Past its date.
     #[error("Key {alias} expired at {expires}. An administrator can extend it with /key/update")]
     Expired {
@@ -305,6 +311,18 @@ pub fn check_owners(caller: &Caller, directory: &Directory) -> Result<(), Denied
             let remedy = if owner.kind == EntityKind::Team { "/team/unblock" } else { "/user/update" };
             Err(Denied::OwnerBlocked { kind: owner.kind, id: owner.id.clone(), remedy })
         }
+    }
+}
+
+/// Refuses the calls of a blocked customer, whatever key makes them. One that nobody has made is a name and blocks nothing.
+///
+/// # Errors
+/// When the customer is blocked.
+pub fn check_customer(caller: &Caller, directory: &Directory) -> Result<(), Denied> {
+    let customer = caller.customer.as_deref().and_then(|id| directory.customer(id));
+    match customer.filter(|customer| customer.blocked) {
+        None => Ok(()),
+        Some(customer) => Err(Denied::CustomerBlocked { id: customer.id.clone() }),
     }
 }
 
