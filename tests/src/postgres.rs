@@ -74,6 +74,15 @@ impl Postgres {
         finish("psql", &soon("psql", psql.output()).await.expect("psql runs")).trim_end().to_owned()
     }
 
+    /// Runs one of its clients, such as `pg_dump`.
+    ///
+    /// # Panics
+    /// When that fails.
+    pub async fn client(&self, name: &str, arguments: &[&str]) {
+        let mut client = Command::new(program(name));
+        finish(name, &soon(name, client.args(arguments).output()).await.expect("it runs"));
+    }
+
     /// Stops it as a person would: connections are cut, nothing is lost.
     ///
     /// # Panics

@@ -221,3 +221,50 @@ async fn with_postgresql_the_journal_and_the_identity_are_kept_and_pg_dump_is_na
     let other = Gateway::start(|c| models(c, &upstream).database(&url).env("FLEETGATE_STATE_DIRECTORY", &state)).await;
     eventually("the row that waited arrives", async || (other.rows().await.len() == 2).then_some(())).await;
 }
+
+/// What docs/backup.md says to do with PostgreSQL, under load: the gateway's own part first, then the server's dump.
+#[tokio::test]
+async fn with_postgresql_both_parts_together_have_the_row_of_every_answer_before_them() {
+    let (postgres, upstream) = (Postgres::start().await, Upstream::start().await);
+    let (url, again) = (postgres.database("ledger").await, postgres.database("again").await);
+    let mut gw = Gateway::start(|c| models(c, &upstream).database(&url)).await;
+    let key = gw.key(&json!({"key_alias": "vk-load", "max_budget": 100})).await;
+    let load = Load::start(gw.address(), &[&key], 8);
+    eventually("calls are answered", async || (load.finished() >= 100).then_some(())).await;
+    let home = TempDir::new().unwrap();
+    let (file, dump) = (home.path().join("gateway.tar.zst"), home.path().join("fleetgate.dump"));
+    let backup = back_up(&gw, &url, &file).await;
+    assert!(backup.status.success(), "{}", backup.said());
+    let so_far = load.finished();
+    eventually("calls go on", async || (load.finished() >= so_far + 50).then_some(())).await;
+    postgres.client("pg_dump", &["--format=custom", &format!("--file={}", dump.display()), &url]).await;
+    let so_far = load.finished();
+    eventually("calls go on", async || (load.finished() >= so_far + 50).then_some(())).await;
+    let made = load.stop().await;
+    let all = Books::of(&gw).await.0;
+    gw.kill().await;
+
+    let dump = dump.display().to_string();
+    postgres.client("pg_restore", &["--clean", "--if-exists", &format!("--dbname={again}"), &dump]).await;
+    let restored = restore(home.path(), &file, &again, &[]).await;
+    assert!(restored.status.success(), "{}", restored.said());
+    let state = home.path().display().to_string();
+    let other =
+        Gateway::start(|c| models(c, &upstream).database(&again).env("FLEETGATE_STATE_DIRECTORY", &state)).await;
+    let books = Books::of(&other).await;
+    let before = taken_at(&backup);
+    let answered: Vec<_> = made.finished_at.values().filter(|(_, at)| *at < before).map(|(id, _)| id).collect();
+    let missing = answered.iter().filter(|id| books.0.get(**id).is_none_or(|row| row.status != "success")).count();
+    let strange = books.0.iter().filter(|(id, row)| row.status != "interrupted" && all.get(*id) != Some(row)).count();
+    let spent = Spent::of(&other, &key).await;
+    println!(
+        "{} answers before the backup, {missing} without a row; {} rows, {} interrupted, {strange} not as in the original; {spent}",
+        answered.len(),
+        books.0.len(),
+        books.count("interrupted"),
+    );
+    assert!(answered.len() >= 100);
+    assert_eq!((missing, strange), (0, 0));
+    assert_eq!((spent.info, spent.budget), (spent.rows, spent.rows + spent.held), "counter, sum and rows agree");
+    other.post(CHAT).bearer(&key).json(&chat_request(CHAT_MODEL)).send().await.expect(200);
+}
