@@ -1,5 +1,7 @@
 //! What an attempt may cost at most, set aside in all of its budgets before it goes out.
 
+use std::sync::Arc;
+
 use fleetgate_wire::endpoint::Endpoint;
 use fleetgate_wire::money::NanoDollars;
 use jiff::Timestamp;
@@ -111,10 +113,10 @@ pub(crate) fn place(choice: &Choice, upstream: &Upstream) -> [Scope; 2] {
 
 /// Everything that a call counts for, whoever serves it.
 pub(crate) fn callers_scopes(caller: &Caller, model: &str) -> Vec<Scope> {
-    let hash = caller.key.hash_text();
+    let hash = &caller.key_hash;
     let mut scopes = vec![
-        Scope::key_model(&hash, model),
-        Scope::new(ScopeKind::Key, hash),
+        Scope::key_model(hash, model),
+        Scope::new(ScopeKind::Key, Arc::clone(hash)),
         Scope::new(ScopeKind::Host, caller.host.to_string()),
         Scope::new(ScopeKind::Workload, caller.workload.as_str()),
         Scope::new(ScopeKind::Model, model),

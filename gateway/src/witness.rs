@@ -138,7 +138,7 @@ fn who<'a>(gateway: &Gateway, caller: &'a Caller) -> Who<'a> {
     Who {
         host: caller.host.text(),
         workload: caller.workload.as_str().into(),
-        key_hash: caller.key.hash_text().into(),
+        key_hash: (&*caller.key_hash).into(),
         key_alias: caller.key.alias().into(),
         user: caller.key.user().unwrap_or_default().into(),
         team: team.unwrap_or_default().into(),
