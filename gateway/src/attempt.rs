@@ -30,6 +30,10 @@ use fleetgate_wire::usage::{Usage, UsageSource};
 /// The most tokens that the budgets let the answer have, where that is not what was asked for.
 const OUTPUT_LIMIT: HeaderName = HeaderName::from_static("x-fleetgate-output-limit");
 
+const CALL_ID: HeaderName = HeaderName::from_static("x-litellm-call-id");
+const MODEL_ID: HeaderName = HeaderName::from_static("x-litellm-model-id");
+const MODEL_GROUP: HeaderName = HeaderName::from_static("x-litellm-model-group");
+
 /// So many headers an attempt adds to most answers.
 const MOST_LABELS: usize = 16;
 
@@ -67,7 +71,7 @@ pub(crate) struct Attempt {
 }
 
 impl Attempt {
-    /// Begins an attempt: it is written down before it goes out.
+    /// Begins an attempt: it is written down before it goes out. Boxed, since it is handed on from here to the answer's body.
     ///
     /// # Errors
     /// While the ledger cannot write.
@@ -82,9 +86,9 @@ impl Attempt {
         outgoing: &Outgoing,
         funds: Funds,
         rate: RateHold,
-    ) -> Result<Self, LedgerError> {
+    ) -> Result<Box<Self>, LedgerError> {
         let user_agent = head.headers.get(header::USER_AGENT);
-        let entry = Entry {
+        let entry = Box::new(Entry {
             id: Uuid::now_v7(),
             kind: Kind::Call,
             caller: Arc::clone(permit.caller()),
@@ -110,12 +114,12 @@ impl Attempt {
             bytes: None,
             address: None,
             next_proxy: None,
-        };
+        });
         let slot = gateway.ledger.begin(&entry).await?;
         let witness = Witness::begin(gateway, &entry, head, &outgoing.request, ask.stream);
-        Ok(Self {
+        Ok(Box::new(Self {
             gateway: Arc::clone(gateway),
-            open: Some((slot, Box::new(entry))),
+            open: Some((slot, entry)),
             witness: Some(witness),
             hold: funds.hold,
             rate,
@@ -132,7 +136,7 @@ impl Attempt {
             outcome: None,
             retry_after: None,
             used: 0,
-        })
+        }))
     }
 
     /// An answer began that will be passed on: until it ends, the caller's limits count the call.
@@ -201,10 +205,10 @@ impl Attempt {
         headers.reserve(MOST_LABELS);
         if let Ok(id) = HeaderValue::from_str(entry.id.hyphenated().encode_lower(&mut Uuid::encode_buffer())) {
             headers.insert(names::REQUEST_ID, id.clone());
-            headers.insert(HeaderName::from_static("x-litellm-call-id"), id);
+            headers.insert(CALL_ID, id);
         }
-        set(headers, HeaderName::from_static("x-litellm-model-id"), &self.choice.deployment.id);
-        set(headers, HeaderName::from_static("x-litellm-model-group"), &self.choice.group);
+        set(headers, MODEL_ID, &self.choice.deployment.id);
+        set(headers, MODEL_GROUP, &self.choice.group);
         if let Some(limit) = self.output_limit {
             set(headers, OUTPUT_LIMIT, &limit.to_string());
         }
@@ -215,7 +219,8 @@ impl Attempt {
 
     fn finish(&mut self, end: &End) -> Option<Receipt> {
         let (slot, mut entry) = self.open.take()?;
-        let mut reading = self.meter.take().map(|mut meter| meter.read()).unwrap_or_default();
+        let mut reading = self.meter.as_mut().map(Meter::read).unwrap_or_default();
+        self.meter = None;
         entry.ended_at = Timestamp::now();
         let refused = entry.http_status.is_some_and(|status| status >= 400);
         // What was produced before an answer broke off, or without a word of its usage, is charged for all the same.

@@ -303,7 +303,7 @@ fn pause(headers: &HeaderMap, number: usize, same_next: bool) -> Duration {
 
 async fn relay(
     reply: Reply,
-    mut attempt: Attempt,
+    mut attempt: Box<Attempt>,
     patience: Duration,
     on_client_gone: OnClientGone,
 ) -> Result<Answer, Refusal> {
