@@ -309,9 +309,7 @@ async fn relay(
 ) -> Result<Answer, Refusal> {
     let Reply { mut head, body } = reply;
     names::strip_hop_by_hop(&mut head.headers);
-    for name in &PROVIDERS_OWN {
-        head.headers.remove(name);
-    }
+    names::strip(&mut head.headers, &PROVIDERS_OWN);
     if attempt.strips_usage() {
         head.headers.remove(header::CONTENT_LENGTH);
     }
