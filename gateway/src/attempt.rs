@@ -13,6 +13,7 @@ use uuid::Uuid;
 use crate::admit::Permit;
 use crate::admit::budget::Hold;
 use crate::admit::rate::RateHold;
+use crate::config::Deployment;
 use crate::dialect::Ask;
 use crate::funds::{self, Funds};
 use crate::gateway::Gateway;
@@ -51,7 +52,9 @@ pub(crate) struct Attempt {
     rate: RateHold,
     /// What the caller's limits hold for the call; the last attempt has it.
     call_rate: Option<RateHold>,
-    choice: Choice,
+    deployment: Arc<Deployment>,
+    /// The group that it was chosen from.
+    group: Arc<str>,
     endpoint: Endpoint,
     is_mock: bool,
     prompt_bytes: usize,
@@ -93,9 +96,9 @@ impl Attempt {
             kind: Kind::Call,
             caller: Arc::clone(permit.caller()),
             endpoint: ask.endpoint.word(),
-            model_requested: ask.model.clone(),
-            model: outgoing.model.clone(),
-            provider: upstream.provider().to_owned(),
+            model_requested: Arc::clone(&ask.model),
+            model: upstream.model_name(&choice.model).to_owned(),
+            provider: upstream.provider(),
             deployment_id: choice.deployment.id.clone(),
             status: Status::Interrupted,
             http_status: None,
@@ -124,7 +127,8 @@ impl Attempt {
             hold: funds.hold,
             rate,
             call_rate: None,
-            choice: choice.clone(),
+            deployment: Arc::clone(&choice.deployment),
+            group: Arc::clone(&choice.group),
             endpoint: ask.endpoint,
             prompt_bytes: ask.body.len(),
             output_limit: funds.output_limit,
@@ -207,8 +211,8 @@ impl Attempt {
             headers.insert(names::REQUEST_ID, id.clone());
             headers.insert(CALL_ID, id);
         }
-        set(headers, MODEL_ID, &self.choice.deployment.id);
-        set(headers, MODEL_GROUP, &self.choice.group);
+        set(headers, MODEL_ID, &self.deployment.id);
+        set(headers, MODEL_GROUP, &self.group);
         if let Some(limit) = self.output_limit {
             set(headers, OUTPUT_LIMIT, &limit.to_string());
         }
@@ -238,9 +242,9 @@ impl Attempt {
         entry.upstream_id = reading.id;
         entry.service_tier = reading.service_tier;
         log(&entry);
-        let (outcome, group) = (self.outcome(&entry), &self.choice.group);
-        self.gateway.router.note(&self.choice.deployment, outcome, self.retry_after);
-        if self.gateway.router.group_name(&entry.model_requested) != group && outcome != Outcome::Unknown {
+        let (outcome, group) = (self.outcome(&entry), &self.group);
+        self.gateway.router.note(&self.deployment, outcome, self.retry_after);
+        if self.gateway.router.group_name(&entry.model_requested) != &**group && outcome != Outcome::Unknown {
             self.gateway.metrics.fell_back(&entry.model_requested, group, outcome == Outcome::Success);
         }
         if let Some(witness) = self.witness.take() {
@@ -249,8 +253,8 @@ impl Attempt {
         if let (Some(reserved), Some(cost)) = (entry.reserved, entry.cost.amount)
             && cost > reserved
         {
-            let id = &self.choice.deployment.id;
-            self.gateway.metrics.overran(id, &entry.provider);
+            let id = &self.deployment.id;
+            self.gateway.metrics.overran(id, entry.provider);
             self.gateway.refusals.overrun(&entry.model, id, cost, reserved);
         }
         let receipt = slot.record(&entry);
@@ -296,7 +300,7 @@ impl Attempt {
         if refused || never_charged || self.endpoint == Endpoint::CountTokens {
             return Cost::FREE;
         }
-        let cost = self.gateway.pricer.price(&self.choice.deployment, &entry.provider, &entry.model, reading);
+        let cost = self.gateway.pricer.price(&self.deployment, entry.provider, &entry.model, reading);
         // What no answer can cost is no price: believed, it would break every sum that it is in.
         let cost = if cost.amount > Some(MOST_PLAUSIBLE) { Cost::UNPRICED } else { cost };
         if self.is_mock && cost.amount.is_none() { Cost::FREE } else { cost }

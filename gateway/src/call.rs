@@ -69,9 +69,9 @@ pub(crate) async fn serve(gateway: &Arc<Gateway>, intake: Intake, visit: &mut Vi
     visit.model(&ask.model);
     let found = gateway.router.find(&ask.model);
     let (resolved, choices) = match &found {
-        Ok(group) => (group.name.as_str(), group.choices.as_slice()),
+        Ok(group) => (&*group.name, group.choices.as_slice()),
         // A key that is bound to some models does not learn which others there are.
-        Err(_) => (ask.model.as_str(), [].as_slice()),
+        Err(_) => (&*ask.model, [].as_slice()),
     };
     let permit = admit_model(caller, &ask.model, resolved, choices.iter().map(|choice| &*choice.deployment))?;
     let group = found?;
@@ -102,7 +102,7 @@ fn require_dialect(gateway: &Gateway, group: &Group, ask: &Ask) -> Result<(), No
     let mut providers: Vec<&str> = known.iter().map(|upstream| upstream.provider()).collect();
     providers.dedup();
     Err(NoRoute::OtherDialect {
-        model: ask.model.clone(),
+        model: ask.model.to_string(),
         providers: providers.join(", "),
         asked: format!("/v1{}", ask.endpoint.path()),
         spoken: known.first().map_or("/v1/chat/completions", |upstream| upstream.spoken()).to_owned(),
@@ -170,13 +170,13 @@ async fn attempt_each(
     ask: &Ask,
     head: &request::Parts,
     plan: Plan,
-    tried: &mut Vec<String>,
+    tried: &mut Vec<Arc<str>>,
     limits: &CallLimits,
     call_rate: &mut Option<RateHold>,
     started_at: Timestamp,
 ) -> Result<Leg, Refusal> {
     let tries = schedule(plan, gateway.config.routing.num_retries);
-    let mut last = Err(NoRoute::UnknownModel { model: ask.model.clone() }.into());
+    let mut last = None;
     let (mut started_at, mut number) = (started_at, 0);
     while let Some(choice) = tries.get(number) {
         let this = number;
@@ -189,7 +189,7 @@ async fn attempt_each(
             Ok(rate) => rate,
             // Another deployment may have room.
             Err(limited) => {
-                last = Err(limited);
+                last = Some(limited);
                 continue;
             }
         };
@@ -202,7 +202,7 @@ async fn attempt_each(
                 if is_final || !funds::is_local(&refusal) {
                     return Err(refusal);
                 }
-                last = Err(refusal);
+                last = Some(refusal);
                 continue;
             }
         };
@@ -232,13 +232,13 @@ async fn attempt_each(
             }
             Err(error) => {
                 attempt.unanswered(&error).await?;
-                last = Err(Refusal::Upstream { provider: upstream.provider(), source: error });
+                last = Some(Refusal::Upstream { provider: upstream.provider(), source: error });
                 tokio::time::sleep(pause(&HeaderMap::new(), this, same_next)).await;
             }
         }
         started_at = Timestamp::now();
     }
-    last
+    Err(last.unwrap_or_else(|| NoRoute::UnknownModel { model: ask.model.to_string() }.into()))
 }
 
 /// Which try follows an answer, if it is not one to pass on. What is wrong with a deployment's credential, credit or model is so
@@ -273,7 +273,7 @@ async fn send(
     let mocked = choice.deployment.mock_response.as_deref();
     if upstream.is_mock() || mocked.is_some() {
         let strips = ask.stream && !ask.wants_usage && matches!(ask.endpoint, Endpoint::Chat | Endpoint::Completions);
-        return Ok((answer_mock(ask, &outgoing.model, mocked), strips));
+        return Ok((answer_mock(ask, upstream.model_name(&choice.model), mocked), strips));
     }
     let client: &Client = &gateway.client;
     let reply = client.send(outgoing.request, patience(gateway, ask, choice)).await?;

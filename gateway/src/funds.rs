@@ -66,7 +66,7 @@ pub(crate) async fn set_aside(
         return Ok(Funds::unlimited(at));
     }
     let Some(worst) = WorstCase::of(gateway, ask, choice, upstream) else {
-        return if must_be_priced { Err(Refusal::Unpriced(ask.model.clone())) } else { Ok(Funds::unlimited(at)) };
+        return if must_be_priced { Err(Refusal::Unpriced(ask.model.to_string())) } else { Ok(Funds::unlimited(at)) };
     };
     if worst.ceiling.is_free() {
         return Ok(Funds::unlimited(at));

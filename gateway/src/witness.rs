@@ -20,12 +20,12 @@ use crate::trace::{Span, TraceContext};
 pub(crate) struct Visit {
     endpoint: Endpoint,
     caller: Option<Arc<Caller>>,
-    model: String,
+    model: Arc<str>,
 }
 
 impl Visit {
     pub(crate) fn new(endpoint: Endpoint) -> Self {
-        Self { endpoint, caller: None, model: String::new() }
+        Self { endpoint, caller: None, model: Arc::default() }
     }
 
     /// It is known who calls.
@@ -34,8 +34,8 @@ impl Visit {
     }
 
     /// It is known which model is wanted.
-    pub(crate) fn model(&mut self, model: &str) {
-        model.clone_into(&mut self.model);
+    pub(crate) fn model(&mut self, model: &Arc<str>) {
+        self.model = Arc::clone(model);
     }
 
     /// It is known what is answered.
@@ -67,10 +67,10 @@ impl Witness {
     ) -> Self {
         let labels = CallLabels {
             who: who(gateway, &entry.caller),
-            requested_model: entry.model_requested.as_str().into(),
+            requested_model: (&*entry.model_requested).into(),
             model: entry.model.as_str().into(),
             model_id: entry.deployment_id.as_str().into(),
-            provider: entry.provider.as_str().into(),
+            provider: entry.provider.into(),
         };
         let admitted = gateway.metrics.admitted(&labels);
         let context = gateway.tracer.is_on().then(|| TraceContext::of(&head.headers));
@@ -106,8 +106,8 @@ impl Witness {
         gateway.tracer.record(context.is_wanted(), || Span {
             context,
             endpoint: entry.endpoint,
-            provider: entry.provider.clone(),
-            requested_model: entry.model_requested.clone(),
+            provider: entry.provider.to_owned(),
+            requested_model: entry.model_requested.to_string(),
             model: entry.model.clone(),
             response_id: entry.upstream_id.clone(),
             input_tokens: count(|usage| usage.input),

@@ -25,11 +25,11 @@ pub struct Entry {
     /// Which API.
     pub endpoint: &'static str,
     /// The model by the caller's name.
-    pub model_requested: String,
+    pub model_requested: Arc<str>,
     /// The model that answered.
     pub model: String,
     /// Who answered.
-    pub provider: String,
+    pub provider: &'static str,
     /// `model_info.id` of the entry that served it.
     pub deployment_id: String,
     /// How it ended.
@@ -158,7 +158,7 @@ impl Entry {
             endpoint: self.endpoint,
             model_requested: cut(&self.model_requested),
             model: cut(&self.model),
-            provider: cut(&self.provider),
+            provider: cut(self.provider),
             deployment_id: cut(&self.deployment_id),
             status: self.status.word(),
             http_status: self.http_status,
