@@ -19,6 +19,7 @@ use crate::funds::{self, Funds};
 use crate::gateway::Gateway;
 use crate::ledger::{Entry, Kind, LedgerError, Receipt, Slot, Status};
 use crate::meter::{Meter, Reading};
+use crate::metrics::Series;
 use crate::price::Cost;
 use crate::provider::{ClientError, Outgoing, Reply, Upstream, retry_after};
 use crate::relay::{End, Piece, Tap, Unrecorded};
@@ -200,6 +201,11 @@ impl Attempt {
     #[must_use]
     pub(crate) fn strips_usage(&self) -> bool {
         self.strips_usage
+    }
+
+    /// What it counts in, until it has ended.
+    pub(crate) fn series(&self) -> Option<Series> {
+        self.witness.as_ref().map(Witness::series)
     }
 
     /// Names the attempt in the answer's headers, by LiteLLM's names too.

@@ -20,6 +20,7 @@ use crate::dialect::Ask;
 use crate::front::{self, Answer, Intake};
 use crate::funds;
 use crate::gateway::Gateway;
+use crate::metrics::Series;
 use crate::provider::{Client, ClientError, Outgoing, Reply, Upstream, answer_mock, retry_after, shape};
 use crate::relay::{End, OnClientGone, RelayBody, Tap};
 use crate::respond::{Refusal, empty};
@@ -79,7 +80,9 @@ pub(crate) async fn serve(gateway: &Arc<Gateway>, intake: Intake, visit: &mut Vi
     let mut plan = gateway.router.plan(group);
     plan.choices.retain(|choice| speaks(gateway, choice, &ask));
     gateway.router.rest(&mut plan);
-    attempt_all(gateway, &permit, &ask, &head, plan, started_at).await
+    let (answer, series) = attempt_all(gateway, &permit, &ask, &head, plan, started_at).await?;
+    visit.series(series);
+    Ok(answer)
 }
 
 fn check_method(head: &request::Parts) -> Result<(), Refusal> {
@@ -123,7 +126,7 @@ async fn attempt_all(
     head: &request::Parts,
     plan: Plan,
     started_at: Timestamp,
-) -> Result<Answer, Refusal> {
+) -> Result<Answered, Refusal> {
     let limits = CallLimits::of(gateway, permit, ask);
     let mut call_rate = Some(limits.admit_call(gateway, permit).await?);
     let answer = attempt_legs(gateway, permit, ask, head, plan, &limits, &mut call_rate, started_at).await;
@@ -134,10 +137,13 @@ async fn attempt_all(
     answer
 }
 
+/// What is passed on, and what the attempt counts in that it came of.
+type Answered = (Answer, Option<Series>);
+
 /// What came of a plan.
 enum Leg {
     /// Something to pass on.
-    Answered(Answer),
+    Answered(Answered),
     /// A provider complained of what others may serve.
     Detour(Plan),
 }
@@ -152,11 +158,11 @@ async fn attempt_legs(
     limits: &CallLimits,
     call_rate: &mut Option<RateHold>,
     mut started_at: Timestamp,
-) -> Result<Answer, Refusal> {
+) -> Result<Answered, Refusal> {
     let mut tried = Vec::new();
     loop {
         match attempt_each(gateway, permit, ask, head, plan, &mut tried, limits, call_rate, started_at).await? {
-            Leg::Answered(answer) => return Ok(answer),
+            Leg::Answered(answered) => return Ok(answered),
             Leg::Detour(next) => plan = next,
         }
         started_at = Timestamp::now();
@@ -222,8 +228,9 @@ async fn attempt_each(
                 }
                 let Some(next) = next(&tries, this, reply.head.status) else {
                     attempt.answered(&reply, ask, strip_usage, call_rate.take().unwrap_or_else(RateHold::none));
+                    let series = attempt.series();
                     let answer = relay(reply, attempt, patience, gateway.config.on_client_gone).await?;
-                    return Ok(Leg::Answered(answer));
+                    return Ok(Leg::Answered((answer, series)));
                 };
                 let pause = pause(&reply.head.headers, this, same_next && next == number);
                 attempt.failed(&reply).await?;

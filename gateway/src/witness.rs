@@ -6,13 +6,13 @@ use std::time::Duration;
 use fleetgate_wire::endpoint::Endpoint;
 use fleetgate_wire::header as names;
 use fleetgate_wire::usage::Usage;
-use http::{Request, request};
+use http::{Request, StatusCode, request};
 
 use crate::auth::{Caller, CallerKey, EntityRecord};
 use crate::front::Answer;
 use crate::gateway::Gateway;
 use crate::ledger::Entry;
-use crate::metrics::{Admitted, CallLabels, Observation, Who};
+use crate::metrics::{Admitted, CallLabels, Observation, Series, Who};
 use crate::trace::{Span, TraceContext};
 
 /// One request of a client, whatever comes of it.
@@ -21,11 +21,13 @@ pub(crate) struct Visit {
     endpoint: Endpoint,
     caller: Option<Arc<Caller>>,
     model: Arc<str>,
+    /// What the attempt counts in that is passed on.
+    series: Option<Series>,
 }
 
 impl Visit {
     pub(crate) fn new(endpoint: Endpoint) -> Self {
-        Self { endpoint, caller: None, model: Arc::default() }
+        Self { endpoint, caller: None, model: Arc::default(), series: None }
     }
 
     /// It is known who calls.
@@ -38,11 +40,20 @@ impl Visit {
         self.model = Arc::clone(model);
     }
 
+    /// It is known which attempt's answer is passed on.
+    pub(crate) fn series(&mut self, series: Option<Series>) {
+        self.series = series;
+    }
+
     /// It is known what is answered.
     pub(crate) fn end(&self, gateway: &Gateway, answer: &Answer) {
-        let who = self.caller.as_ref().map(|caller| who(gateway, caller)).unwrap_or_default();
+        let who = || self.caller.as_ref().map(|caller| who(gateway, caller)).unwrap_or_default();
+        let (route, status) = (self.endpoint.path(), answer.status());
+        if let Some(series) = self.series.as_ref().filter(|_| status == StatusCode::OK) {
+            return gateway.metrics.succeeded(series, who, route, &self.model);
+        }
         let reason = answer.headers().get(names::REASON).and_then(|reason| reason.to_str().ok()).unwrap_or_default();
-        gateway.metrics.answered(&who, self.endpoint.path(), &self.model, answer.status().as_u16(), reason);
+        gateway.metrics.answered(&who(), route, &self.model, status.as_u16(), reason);
     }
 }
 
@@ -80,6 +91,11 @@ impl Witness {
             Some((uri.host()?.to_owned(), uri.port_u16().unwrap_or(port)))
         });
         Self { admitted, context, server, is_stream }
+    }
+
+    /// What it counts in.
+    pub(crate) fn series(&self) -> Series {
+        self.admitted.series()
     }
 
     /// The answer began.
