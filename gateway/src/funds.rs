@@ -106,7 +106,7 @@ pub(crate) async fn set_aside_for_tunnel(
 /// What an attempt counts for beside its call: where it goes.
 pub(crate) fn place(choice: &Choice, upstream: &Upstream) -> [Scope; 2] {
     [
-        Scope::new(ScopeKind::Provider, upstream.provider()),
+        Scope::fixed(ScopeKind::Provider, upstream.provider()),
         Scope::new(ScopeKind::Deployment, choice.deployment.id.as_str()),
     ]
 }
@@ -117,7 +117,7 @@ pub(crate) fn callers_scopes(caller: &Caller, model: &str) -> Vec<Scope> {
     let mut scopes = vec![
         Scope::key_model(hash, model),
         Scope::new(ScopeKind::Key, Arc::clone(hash)),
-        Scope::new(ScopeKind::Host, caller.host.to_string()),
+        Scope::new(ScopeKind::Host, &*caller.host.text()),
         Scope::new(ScopeKind::Workload, caller.workload.as_str()),
         Scope::new(ScopeKind::Model, model),
         Scope::global(),
