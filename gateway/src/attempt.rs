@@ -13,11 +13,13 @@ use uuid::Uuid;
 use crate::admit::Permit;
 use crate::admit::budget::Hold;
 use crate::admit::rate::RateHold;
+use crate::config::Deployment;
 use crate::dialect::Ask;
 use crate::funds::{self, Funds};
 use crate::gateway::Gateway;
 use crate::ledger::{Entry, Kind, LedgerError, Receipt, Slot, Status};
 use crate::meter::{Meter, Reading};
+use crate::metrics::Series;
 use crate::price::Cost;
 use crate::provider::{ClientError, Outgoing, Reply, Upstream, retry_after};
 use crate::relay::{End, Piece, Tap, Unrecorded};
@@ -29,6 +31,10 @@ use fleetgate_wire::usage::{Usage, UsageSource};
 
 /// The most tokens that the budgets let the answer have, where that is not what was asked for.
 const OUTPUT_LIMIT: HeaderName = HeaderName::from_static("x-fleetgate-output-limit");
+
+const CALL_ID: HeaderName = HeaderName::from_static("x-litellm-call-id");
+const MODEL_ID: HeaderName = HeaderName::from_static("x-litellm-model-id");
+const MODEL_GROUP: HeaderName = HeaderName::from_static("x-litellm-model-group");
 
 /// So many headers an attempt adds to most answers.
 const MOST_LABELS: usize = 16;
@@ -47,7 +53,9 @@ pub(crate) struct Attempt {
     rate: RateHold,
     /// What the caller's limits hold for the call; the last attempt has it.
     call_rate: Option<RateHold>,
-    choice: Choice,
+    deployment: Arc<Deployment>,
+    /// The group that it was chosen from.
+    group: Arc<str>,
     endpoint: Endpoint,
     is_mock: bool,
     prompt_bytes: usize,
@@ -67,7 +75,7 @@ pub(crate) struct Attempt {
 }
 
 impl Attempt {
-    /// Begins an attempt: it is written down before it goes out.
+    /// Begins an attempt: it is written down before it goes out. Boxed, since it is handed on from here to the answer's body.
     ///
     /// # Errors
     /// While the ledger cannot write.
@@ -82,16 +90,16 @@ impl Attempt {
         outgoing: &Outgoing,
         funds: Funds,
         rate: RateHold,
-    ) -> Result<Self, LedgerError> {
+    ) -> Result<Box<Self>, LedgerError> {
         let user_agent = head.headers.get(header::USER_AGENT);
-        let entry = Entry {
+        let entry = Box::new(Entry {
             id: Uuid::now_v7(),
             kind: Kind::Call,
             caller: Arc::clone(permit.caller()),
             endpoint: ask.endpoint.word(),
-            model_requested: ask.model.clone(),
-            model: outgoing.model.clone(),
-            provider: upstream.provider().to_owned(),
+            model_requested: Arc::clone(&ask.model),
+            model: upstream.model_name(&choice.model).to_owned(),
+            provider: upstream.provider(),
             deployment_id: choice.deployment.id.clone(),
             status: Status::Interrupted,
             http_status: None,
@@ -110,17 +118,18 @@ impl Attempt {
             bytes: None,
             address: None,
             next_proxy: None,
-        };
+        });
         let slot = gateway.ledger.begin(&entry).await?;
         let witness = Witness::begin(gateway, &entry, head, &outgoing.request, ask.stream);
-        Ok(Self {
+        Ok(Box::new(Self {
             gateway: Arc::clone(gateway),
-            open: Some((slot, Box::new(entry))),
+            open: Some((slot, entry)),
             witness: Some(witness),
             hold: funds.hold,
             rate,
             call_rate: None,
-            choice: choice.clone(),
+            deployment: Arc::clone(&choice.deployment),
+            group: Arc::clone(&choice.group),
             endpoint: ask.endpoint,
             prompt_bytes: ask.body.len(),
             output_limit: funds.output_limit,
@@ -132,7 +141,7 @@ impl Attempt {
             outcome: None,
             retry_after: None,
             used: 0,
-        })
+        }))
     }
 
     /// An answer began that will be passed on: until it ends, the caller's limits count the call.
@@ -194,6 +203,11 @@ impl Attempt {
         self.strips_usage
     }
 
+    /// What it counts in, until it has ended.
+    pub(crate) fn series(&self) -> Option<Series> {
+        self.witness.as_ref().map(Witness::series)
+    }
+
     /// Names the attempt in the answer's headers, by LiteLLM's names too.
     pub(crate) fn label(&self, headers: &mut HeaderMap) {
         let Some((_, entry)) = &self.open else { return };
@@ -201,10 +215,10 @@ impl Attempt {
         headers.reserve(MOST_LABELS);
         if let Ok(id) = HeaderValue::from_str(entry.id.hyphenated().encode_lower(&mut Uuid::encode_buffer())) {
             headers.insert(names::REQUEST_ID, id.clone());
-            headers.insert(HeaderName::from_static("x-litellm-call-id"), id);
+            headers.insert(CALL_ID, id);
         }
-        set(headers, HeaderName::from_static("x-litellm-model-id"), &self.choice.deployment.id);
-        set(headers, HeaderName::from_static("x-litellm-model-group"), &self.choice.group);
+        set(headers, MODEL_ID, &self.deployment.id);
+        set(headers, MODEL_GROUP, &self.group);
         if let Some(limit) = self.output_limit {
             set(headers, OUTPUT_LIMIT, &limit.to_string());
         }
@@ -215,7 +229,8 @@ impl Attempt {
 
     fn finish(&mut self, end: &End) -> Option<Receipt> {
         let (slot, mut entry) = self.open.take()?;
-        let mut reading = self.meter.take().map(|mut meter| meter.read()).unwrap_or_default();
+        let mut reading = self.meter.as_mut().map(Meter::read).unwrap_or_default();
+        self.meter = None;
         entry.ended_at = Timestamp::now();
         let refused = entry.http_status.is_some_and(|status| status >= 400);
         // What was produced before an answer broke off, or without a word of its usage, is charged for all the same.
@@ -233,9 +248,9 @@ impl Attempt {
         entry.upstream_id = reading.id;
         entry.service_tier = reading.service_tier;
         log(&entry);
-        let (outcome, group) = (self.outcome(&entry), &self.choice.group);
-        self.gateway.router.note(&self.choice.deployment, outcome, self.retry_after);
-        if self.gateway.router.group_name(&entry.model_requested) != group && outcome != Outcome::Unknown {
+        let (outcome, group) = (self.outcome(&entry), &self.group);
+        self.gateway.router.note(&self.deployment, outcome, self.retry_after);
+        if self.gateway.router.group_name(&entry.model_requested) != &**group && outcome != Outcome::Unknown {
             self.gateway.metrics.fell_back(&entry.model_requested, group, outcome == Outcome::Success);
         }
         if let Some(witness) = self.witness.take() {
@@ -244,8 +259,8 @@ impl Attempt {
         if let (Some(reserved), Some(cost)) = (entry.reserved, entry.cost.amount)
             && cost > reserved
         {
-            let id = &self.choice.deployment.id;
-            self.gateway.metrics.overran(id, &entry.provider);
+            let id = &self.deployment.id;
+            self.gateway.metrics.overran(id, entry.provider);
             self.gateway.refusals.overrun(&entry.model, id, cost, reserved);
         }
         let receipt = slot.record(&entry);
@@ -291,7 +306,7 @@ impl Attempt {
         if refused || never_charged || self.endpoint == Endpoint::CountTokens {
             return Cost::FREE;
         }
-        let cost = self.gateway.pricer.price(&self.choice.deployment, &entry.provider, &entry.model, reading);
+        let cost = self.gateway.pricer.price(&self.deployment, entry.provider, &entry.model, reading);
         // What no answer can cost is no price: believed, it would break every sum that it is in.
         let cost = if cost.amount > Some(MOST_PLAUSIBLE) { Cost::UNPRICED } else { cost };
         if self.is_mock && cost.amount.is_none() { Cost::FREE } else { cost }

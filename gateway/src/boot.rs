@@ -293,12 +293,15 @@ impl Booted {
         let workers = Arc::new(workers);
         let apart = || Arc::new(Gateway { client: gateway.client.apart(), ..gateway.clone() });
         let gateways: Vec<Arc<Gateway>> = (0..workers.count()).map(|_| apart()).collect();
+        // Boxed: the server hands each of these on several times, and they are large.
         let api = gateways.iter().cloned().map(|gateway| {
-            let admin = admin.clone();
-            move |request, peer| answer(Arc::clone(&gateway), admin.clone(), request, peer)
+            let admin = Arc::new(admin.clone());
+            move |request, peer| Box::pin(answer(Arc::clone(&gateway), Arc::clone(&admin), request, peer))
         });
-        let proxy =
-            gateways.iter().cloned().map(|gateway| move |request, peer| forward(Arc::clone(&gateway), request, peer));
+        let proxy = gateways
+            .iter()
+            .cloned()
+            .map(|gateway| move |request, peer| Box::pin(forward(Arc::clone(&gateway), request, peer)));
         let (api, proxy): (Arc<[_]>, Arc<[_]>) = (api.collect(), proxy.collect());
         let socks_handler = Arc::new(gateway.clone());
         let socks = move |stream, peer| {
@@ -341,7 +344,12 @@ impl Booted {
     }
 }
 
-async fn answer(gateway: Arc<Gateway>, admin: axum::Router, request: Request<Incoming>, peer: SocketAddr) -> Answer {
+async fn answer(
+    gateway: Arc<Gateway>,
+    admin: Arc<axum::Router>,
+    request: Request<Incoming>,
+    peer: SocketAddr,
+) -> Answer {
     let arrival = Arrival::sort(request, peer);
     let dialect = arrival.dialect();
     let mut visit = None;
@@ -350,9 +358,10 @@ async fn answer(gateway: Arc<Gateway>, admin: axum::Router, request: Request<Inc
             let visit = visit.insert(Visit::new(intake.endpoint));
             serve_call(&gateway, intake, visit).await
         }
-        Arrival::Tunnel(intake) => return connect(&gateway, intake, Door::Api).await,
-        Arrival::AbsoluteForm(intake) => return pass_on(&gateway, intake, Door::Api).await,
-        Arrival::Other(request) => Ok(manage(admin, request, peer).await),
+        // Boxed, so that a call has no room for what it is not.
+        Arrival::Tunnel(intake) => return Box::pin(connect(&gateway, intake, Door::Api)).await,
+        Arrival::AbsoluteForm(intake) => return Box::pin(pass_on(&gateway, intake, Door::Api)).await,
+        Arrival::Other(request) => Ok(Box::pin(manage(axum::Router::clone(&admin), request, peer)).await),
     };
     let mut answer = result.unwrap_or_else(|refusal| refusal.answer(dialect));
     if let Some(visit) = visit {

@@ -20,6 +20,7 @@ use crate::dialect::Ask;
 use crate::front::{self, Answer, Intake};
 use crate::funds;
 use crate::gateway::Gateway;
+use crate::metrics::Series;
 use crate::provider::{Client, ClientError, Outgoing, Reply, Upstream, answer_mock, retry_after, shape};
 use crate::relay::{End, OnClientGone, RelayBody, Tap};
 use crate::respond::{Refusal, empty};
@@ -70,9 +71,9 @@ pub(crate) async fn serve(gateway: &Arc<Gateway>, intake: Intake, visit: &mut Vi
     visit.model(&ask.model);
     let found = gateway.router.find(&ask.model);
     let (resolved, choices) = match &found {
-        Ok(group) => (group.name.as_str(), group.choices.as_slice()),
+        Ok(group) => (&*group.name, group.choices.as_slice()),
         // A key that is bound to some models does not learn which others there are.
-        Err(_) => (ask.model.as_str(), [].as_slice()),
+        Err(_) => (&*ask.model, [].as_slice()),
     };
     let permit = admit_model(caller, &ask.model, resolved, choices.iter().map(|choice| &*choice.deployment))?;
     let group = found?;
@@ -80,7 +81,9 @@ pub(crate) async fn serve(gateway: &Arc<Gateway>, intake: Intake, visit: &mut Vi
     let mut plan = gateway.router.plan(group);
     plan.choices.retain(|choice| speaks(gateway, choice, &ask));
     gateway.router.rest(&mut plan);
-    attempt_all(gateway, &permit, &ask, &head, plan, started_at).await
+    let (answer, series) = attempt_all(gateway, &permit, &ask, &head, plan, started_at).await?;
+    visit.series(series);
+    Ok(answer)
 }
 
 fn check_method(head: &request::Parts) -> Result<(), Refusal> {
@@ -103,7 +106,7 @@ fn require_dialect(gateway: &Gateway, group: &Group, ask: &Ask) -> Result<(), No
     let mut providers: Vec<&str> = known.iter().map(|upstream| upstream.provider()).collect();
     providers.dedup();
     Err(NoRoute::OtherDialect {
-        model: ask.model.clone(),
+        model: ask.model.to_string(),
         providers: providers.join(", "),
         asked: format!("/v1{}", ask.endpoint.path()),
         spoken: known.first().map_or("/v1/chat/completions", |upstream| upstream.spoken()).to_owned(),
@@ -124,7 +127,7 @@ async fn attempt_all(
     head: &request::Parts,
     plan: Plan,
     started_at: Timestamp,
-) -> Result<Answer, Refusal> {
+) -> Result<Answered, Refusal> {
     let limits = CallLimits::of(gateway, permit, ask);
     let mut call_rate = Some(limits.admit_call(gateway, permit).await?);
     let answer = attempt_legs(gateway, permit, ask, head, plan, &limits, &mut call_rate, started_at).await;
@@ -135,10 +138,13 @@ async fn attempt_all(
     answer
 }
 
+/// What is passed on, and what the attempt counts in that it came of.
+type Answered = (Answer, Option<Series>);
+
 /// What came of a plan.
 enum Leg {
     /// Something to pass on.
-    Answered(Answer),
+    Answered(Answered),
     /// A provider complained of what others may serve.
     Detour(Plan),
 }
@@ -153,11 +159,11 @@ async fn attempt_legs(
     limits: &CallLimits,
     call_rate: &mut Option<RateHold>,
     mut started_at: Timestamp,
-) -> Result<Answer, Refusal> {
+) -> Result<Answered, Refusal> {
     let mut tried = Vec::new();
     loop {
         match attempt_each(gateway, permit, ask, head, plan, &mut tried, limits, call_rate, started_at).await? {
-            Leg::Answered(answer) => return Ok(answer),
+            Leg::Answered(answered) => return Ok(answered),
             Leg::Detour(next) => plan = next,
         }
         started_at = Timestamp::now();
@@ -171,13 +177,13 @@ async fn attempt_each(
     ask: &Ask,
     head: &request::Parts,
     plan: Plan,
-    tried: &mut Vec<String>,
+    tried: &mut Vec<Arc<str>>,
     limits: &CallLimits,
     call_rate: &mut Option<RateHold>,
     started_at: Timestamp,
 ) -> Result<Leg, Refusal> {
     let tries = schedule(plan, gateway.config.routing.num_retries);
-    let mut last = Err(NoRoute::UnknownModel { model: ask.model.clone() }.into());
+    let mut last = None;
     let (mut started_at, mut number) = (started_at, 0);
     while let Some(choice) = tries.get(number) {
         let this = number;
@@ -190,7 +196,7 @@ async fn attempt_each(
             Ok(rate) => rate,
             // Another deployment may have room.
             Err(limited) => {
-                last = Err(limited);
+                last = Some(limited);
                 continue;
             }
         };
@@ -203,7 +209,7 @@ async fn attempt_each(
                 if is_final || !funds::is_local(&refusal) {
                     return Err(refusal);
                 }
-                last = Err(refusal);
+                last = Some(refusal);
                 continue;
             }
         };
@@ -223,8 +229,9 @@ async fn attempt_each(
                 }
                 let Some(next) = next(&tries, this, reply.head.status) else {
                     attempt.answered(&reply, ask, strip_usage, call_rate.take().unwrap_or_else(RateHold::none));
+                    let series = attempt.series();
                     let answer = relay(reply, attempt, patience, gateway.config.on_client_gone).await?;
-                    return Ok(Leg::Answered(answer));
+                    return Ok(Leg::Answered((answer, series)));
                 };
                 let pause = pause(&reply.head.headers, this, same_next && next == number);
                 attempt.failed(&reply).await?;
@@ -233,13 +240,13 @@ async fn attempt_each(
             }
             Err(error) => {
                 attempt.unanswered(&error).await?;
-                last = Err(Refusal::Upstream { provider: upstream.provider(), source: error });
+                last = Some(Refusal::Upstream { provider: upstream.provider(), source: error });
                 tokio::time::sleep(pause(&HeaderMap::new(), this, same_next)).await;
             }
         }
         started_at = Timestamp::now();
     }
-    last
+    Err(last.unwrap_or_else(|| NoRoute::UnknownModel { model: ask.model.to_string() }.into()))
 }
 
 /// Which try follows an answer, if it is not one to pass on. What is wrong with a deployment's credential, credit or model is so
@@ -274,7 +281,7 @@ async fn send(
     let mocked = choice.deployment.mock_response.as_deref();
     if upstream.is_mock() || mocked.is_some() {
         let strips = ask.stream && !ask.wants_usage && matches!(ask.endpoint, Endpoint::Chat | Endpoint::Completions);
-        return Ok((answer_mock(ask, &outgoing.model, mocked), strips));
+        return Ok((answer_mock(ask, upstream.model_name(&choice.model), mocked), strips));
     }
     let client: &Client = &gateway.client;
     let reply = client.send(outgoing.request, patience(gateway, ask, choice)).await?;
@@ -304,15 +311,13 @@ fn pause(headers: &HeaderMap, number: usize, same_next: bool) -> Duration {
 
 async fn relay(
     reply: Reply,
-    mut attempt: Attempt,
+    mut attempt: Box<Attempt>,
     patience: Duration,
     on_client_gone: OnClientGone,
 ) -> Result<Answer, Refusal> {
     let Reply { mut head, body } = reply;
     names::strip_hop_by_hop(&mut head.headers);
-    for name in &PROVIDERS_OWN {
-        head.headers.remove(name);
-    }
+    names::strip(&mut head.headers, &PROVIDERS_OWN);
     if attempt.strips_usage() {
         head.headers.remove(header::CONTENT_LENGTH);
     }

@@ -1,6 +1,7 @@
 //! A way around a provider that complains: it will not have the content, or the prompt is too long for its model, and the file names
 //! another group for that. Its answer is read before the client sees any of it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -29,14 +30,14 @@ pub(crate) async fn find(
     gateway: &Gateway,
     ask: &Ask,
     tries: &[Choice],
-    tried: &mut Vec<String>,
+    tried: &mut Vec<Arc<str>>,
     reply: &mut Reply,
     patience: Duration,
 ) -> Option<Detour> {
     let choice = tries.last().filter(|choice| is_looked_at(gateway, ask, choice, reply))?;
     for group in tries.iter().map(|choice| &choice.group) {
         if !tried.contains(group) {
-            tried.push(group.clone());
+            tried.push(Arc::clone(group));
         }
     }
     let body = tokio::time::timeout(patience, reply.body.peek(LONGEST_ANSWER)).await.ok()??;

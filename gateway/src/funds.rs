@@ -1,5 +1,7 @@
 //! What an attempt may cost at most, set aside in all of its budgets before it goes out.
 
+use std::sync::Arc;
+
 use fleetgate_wire::endpoint::Endpoint;
 use fleetgate_wire::money::NanoDollars;
 use jiff::Timestamp;
@@ -64,7 +66,7 @@ pub(crate) async fn set_aside(
         return Ok(Funds::unlimited(at));
     }
     let Some(worst) = WorstCase::of(gateway, ask, choice, upstream) else {
-        return if must_be_priced { Err(Refusal::Unpriced(ask.model.clone())) } else { Ok(Funds::unlimited(at)) };
+        return if must_be_priced { Err(Refusal::Unpriced(ask.model.to_string())) } else { Ok(Funds::unlimited(at)) };
     };
     if worst.ceiling.is_free() {
         return Ok(Funds::unlimited(at));
@@ -104,18 +106,18 @@ pub(crate) async fn set_aside_for_tunnel(
 /// What an attempt counts for beside its call: where it goes.
 pub(crate) fn place(choice: &Choice, upstream: &Upstream) -> [Scope; 2] {
     [
-        Scope::new(ScopeKind::Provider, upstream.provider()),
+        Scope::fixed(ScopeKind::Provider, upstream.provider()),
         Scope::new(ScopeKind::Deployment, choice.deployment.id.as_str()),
     ]
 }
 
 /// Everything that a call counts for, whoever serves it.
 pub(crate) fn callers_scopes(caller: &Caller, model: &str) -> Vec<Scope> {
-    let hash = caller.key.hash_text();
+    let hash = &caller.key_hash;
     let mut scopes = vec![
-        Scope::key_model(&hash, model),
-        Scope::new(ScopeKind::Key, hash),
-        Scope::new(ScopeKind::Host, caller.host.to_string()),
+        Scope::key_model(hash, model),
+        Scope::new(ScopeKind::Key, Arc::clone(hash)),
+        Scope::new(ScopeKind::Host, &*caller.host.text()),
         Scope::new(ScopeKind::Workload, caller.workload.as_str()),
         Scope::new(ScopeKind::Model, model),
         Scope::global(),

@@ -6,13 +6,13 @@ use std::time::Duration;
 use fleetgate_wire::endpoint::Endpoint;
 use fleetgate_wire::header as names;
 use fleetgate_wire::usage::Usage;
-use http::{Request, request};
+use http::{Request, StatusCode, request};
 
 use crate::auth::{Caller, CallerKey, EntityRecord};
 use crate::front::Answer;
 use crate::gateway::Gateway;
 use crate::ledger::Entry;
-use crate::metrics::{Admitted, CallLabels, Observation, Who};
+use crate::metrics::{Admitted, CallLabels, Observation, Series, Who};
 use crate::trace::{Span, TraceContext};
 
 /// One request of a client, whatever comes of it.
@@ -20,12 +20,14 @@ use crate::trace::{Span, TraceContext};
 pub(crate) struct Visit {
     endpoint: Endpoint,
     caller: Option<Arc<Caller>>,
-    model: String,
+    model: Arc<str>,
+    /// What the attempt counts in that is passed on.
+    series: Option<Series>,
 }
 
 impl Visit {
     pub(crate) fn new(endpoint: Endpoint) -> Self {
-        Self { endpoint, caller: None, model: String::new() }
+        Self { endpoint, caller: None, model: Arc::default(), series: None }
     }
 
     /// It is known who calls.
@@ -34,15 +36,24 @@ impl Visit {
     }
 
     /// It is known which model is wanted.
-    pub(crate) fn model(&mut self, model: &str) {
-        model.clone_into(&mut self.model);
+    pub(crate) fn model(&mut self, model: &Arc<str>) {
+        self.model = Arc::clone(model);
+    }
+
+    /// It is known which attempt's answer is passed on.
+    pub(crate) fn series(&mut self, series: Option<Series>) {
+        self.series = series;
     }
 
     /// It is known what is answered.
     pub(crate) fn end(&self, gateway: &Gateway, answer: &Answer) {
-        let who = self.caller.as_ref().map(|caller| who(gateway, caller)).unwrap_or_default();
+        let who = || self.caller.as_ref().map(|caller| who(gateway, caller)).unwrap_or_default();
+        let (route, status) = (self.endpoint.path(), answer.status());
+        if let Some(series) = self.series.as_ref().filter(|_| status == StatusCode::OK) {
+            return gateway.metrics.succeeded(series, who, route, &self.model);
+        }
         let reason = answer.headers().get(names::REASON).and_then(|reason| reason.to_str().ok()).unwrap_or_default();
-        gateway.metrics.answered(&who, self.endpoint.path(), &self.model, answer.status().as_u16(), reason);
+        gateway.metrics.answered(&who(), route, &self.model, status.as_u16(), reason);
     }
 }
 
@@ -67,10 +78,10 @@ impl Witness {
     ) -> Self {
         let labels = CallLabels {
             who: who(gateway, &entry.caller),
-            requested_model: entry.model_requested.as_str().into(),
+            requested_model: (&*entry.model_requested).into(),
             model: entry.model.as_str().into(),
             model_id: entry.deployment_id.as_str().into(),
-            provider: entry.provider.as_str().into(),
+            provider: entry.provider.into(),
         };
         let admitted = gateway.metrics.admitted(&labels);
         let context = gateway.tracer.is_on().then(|| TraceContext::of(&head.headers));
@@ -80,6 +91,11 @@ impl Witness {
             Some((uri.host()?.to_owned(), uri.port_u16().unwrap_or(port)))
         });
         Self { admitted, context, server, is_stream }
+    }
+
+    /// What it counts in.
+    pub(crate) fn series(&self) -> Series {
+        self.admitted.series()
     }
 
     /// The answer began.
@@ -106,8 +122,8 @@ impl Witness {
         gateway.tracer.record(context.is_wanted(), || Span {
             context,
             endpoint: entry.endpoint,
-            provider: entry.provider.clone(),
-            requested_model: entry.model_requested.clone(),
+            provider: entry.provider.to_owned(),
+            requested_model: entry.model_requested.to_string(),
             model: entry.model.clone(),
             response_id: entry.upstream_id.clone(),
             input_tokens: count(|usage| usage.input),
@@ -138,7 +154,7 @@ fn who<'a>(gateway: &Gateway, caller: &'a Caller) -> Who<'a> {
     Who {
         host: caller.host.text(),
         workload: caller.workload.as_str().into(),
-        key_hash: caller.key.hash_text().into(),
+        key_hash: (&*caller.key_hash).into(),
         key_alias: caller.key.alias().into(),
         user: caller.key.user().unwrap_or_default().into(),
         team: team.unwrap_or_default().into(),

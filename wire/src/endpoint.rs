@@ -38,6 +38,9 @@ const PATHS: [(&str, Endpoint); 6] = [
 ];
 
 impl Endpoint {
+    /// How many there are.
+    pub const COUNT: usize = PATHS.len();
+
     /// Reads a request's path, with `/v1` in front, without, or (a common slip) twice.
     #[must_use]
     pub fn of_path(path: &str) -> Option<Self> {

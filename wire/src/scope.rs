@@ -1,6 +1,8 @@
 //! What a budget or a rate is counted for: one key, one host, one model, everything.
 
+use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -78,7 +80,49 @@ impl ScopeKind {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Scope {
     kind: ScopeKind,
-    id: Arc<str>,
+    id: Id,
+}
+
+/// An identifier, wherever it lives.
+#[derive(Debug, Clone)]
+enum Id {
+    Fixed(&'static str),
+    Shared(Arc<str>),
+}
+
+impl Id {
+    fn text(&self) -> &str {
+        match self {
+            Self::Fixed(text) => text,
+            Self::Shared(text) => text,
+        }
+    }
+}
+
+impl PartialEq for Id {
+    fn eq(&self, other: &Self) -> bool {
+        self.text() == other.text()
+    }
+}
+
+impl Eq for Id {}
+
+impl Hash for Id {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.text().hash(state);
+    }
+}
+
+impl PartialOrd for Id {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Id {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.text().cmp(other.text())
+    }
 }
 
 /// Why a text names no scope.
@@ -99,13 +143,19 @@ impl Scope {
     /// A scope of that kind. An empty id stays one that no rule can name (see [`Scope::parse`]).
     #[must_use]
     pub fn new(kind: ScopeKind, id: impl Into<Arc<str>>) -> Self {
-        Self { kind, id: id.into() }
+        Self { kind, id: Id::Shared(id.into()) }
+    }
+
+    /// The same with an id that is part of the program.
+    #[must_use]
+    pub fn fixed(kind: ScopeKind, id: &'static str) -> Self {
+        Self { kind, id: Id::Fixed(id) }
     }
 
     /// Everything.
     #[must_use]
     pub fn global() -> Self {
-        Self::new(ScopeKind::Global, "all")
+        Self::fixed(ScopeKind::Global, "all")
     }
 
     /// One model on one key.
@@ -136,13 +186,13 @@ impl Scope {
     /// Which one.
     #[must_use]
     pub fn id(&self) -> &str {
-        &self.id
+        self.id.text()
     }
 }
 
 impl fmt::Display for Scope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.kind.word(), self.id)
+        write!(f, "{}:{}", self.kind.word(), self.id())
     }
 }
 

@@ -25,7 +25,7 @@ impl Workload {
     /// When it is empty, too long, or holds blanks or anything outside printable ASCII.
     pub fn parse(name: &str) -> Result<Self, WorkloadError> {
         let name = name.trim();
-        if name.is_empty() || name.len() > MAX_LENGTH || !name.bytes().all(|b| b.is_ascii_graphic()) {
+        if !is_name(name) {
             return Err(WorkloadError(name.chars().take(MAX_LENGTH).collect()));
         }
         Ok(Self(name.to_owned()))
@@ -34,8 +34,8 @@ impl Workload {
     /// The product that a `User-Agent` names first, in lower case: `claude-cli/2.1 (external)` is `claude-cli`.
     #[must_use]
     pub fn from_user_agent(user_agent: &str) -> Option<Self> {
-        let product = user_agent.split([' ', '/', '(', ';']).next()?;
-        Self::parse(&product.to_ascii_lowercase()).ok()
+        let product = user_agent.split([' ', '/', '(', ';']).next()?.trim();
+        is_name(product).then(|| Self(product.to_ascii_lowercase()))
     }
 
     /// What a row says when nothing names the caller.
@@ -49,6 +49,10 @@ impl Workload {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+fn is_name(name: &str) -> bool {
+    !name.is_empty() && name.len() <= MAX_LENGTH && name.bytes().all(|b| b.is_ascii_graphic())
 }
 
 impl fmt::Display for Workload {

@@ -23,7 +23,7 @@ pub(crate) fn ask(bytes: &[u8]) {
             Ok(again) => again,
             Err(error) => panic!("an edit broke the request: {error}"),
         };
-        assert_eq!((again.model.as_str(), again.stream), ("other", !ask.stream));
+        assert_eq!((&*again.model, again.stream), ("other", !ask.stream));
         assert_eq!(again.tags, ask.tags, "what was not edited stays");
     }
 }

@@ -61,7 +61,7 @@ struct Known {
 
 /// What the mesh says of one address.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Look {
+enum Look {
     /// Nothing yet, or it is not asked.
     Pending,
     /// It is this machine.
@@ -81,8 +81,16 @@ pub(super) struct Sight {
 }
 
 impl Sight {
-    pub(super) fn look(&self) -> Look {
+    fn look(&self) -> Look {
         self.answer.borrow().clone()
+    }
+
+    /// The machine's name, as soon as the mesh has said one.
+    pub(super) fn node(&self) -> Option<HostLabel> {
+        match &*self.answer.borrow() {
+            Look::Node(name) => Some(name.clone()),
+            Look::Pending | Look::Nobody | Look::Away(_) => None,
+        }
     }
 
     /// Whether a label is the one of the machine that the mesh calls so.
@@ -93,6 +101,9 @@ impl Sight {
     /// Waits until so long after the daemon was asked: a daemon that hangs holds up the first calls of an address, not all of
     /// them.
     async fn wait(&mut self, limit: Duration) {
+        if *self.answer.borrow() != Look::Pending {
+            return;
+        }
         // An error means that nobody asks any more: then what is known must do.
         let _ = timeout_at(self.asked + limit, self.answer.wait_for(|look| *look != Look::Pending)).await;
     }
@@ -117,11 +128,12 @@ impl Mesh {
         };
         let mut sight = self.sight(peer);
         sight.wait(limit).await;
-        let look = sight.look();
-        caller.origin.watch(sight);
         if self.settings.check == MeshCheck::Report {
+            caller.origin.watch(sight);
             return Ok(caller);
         }
+        let look = sight.look();
+        caller.origin.watch(sight);
         match look {
             Look::Node(_) => match (caller.host.label(), caller.mesh_name()) {
                 (Some(host), Some(seen)) => {
@@ -144,10 +156,7 @@ impl Mesh {
     pub(super) async fn name_of(&self, peer: SocketAddr) -> Option<HostLabel> {
         let mut sight = self.sight(peer);
         sight.wait(ASK_WITHIN).await;
-        match sight.look() {
-            Look::Node(name) => Some(name),
-            Look::Pending | Look::Nobody | Look::Away(_) => None,
-        }
+        sight.node()
     }
 
     /// What is known of an address. What is not, or is too old, is asked for behind the caller's back.

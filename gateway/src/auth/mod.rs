@@ -18,6 +18,7 @@ use std::sync::Arc;
 use fleetgate_wire::header;
 use fleetgate_wire::host::HostLabel;
 use fleetgate_wire::workload::Workload;
+use http::header::USER_AGENT;
 use http::{HeaderMap, HeaderName};
 use jiff::Timestamp;
 
@@ -38,6 +39,8 @@ pub const MASTER_HASH: &str = "master";
 pub struct Caller {
     /// The key that pays.
     pub key: CallerKey,
+    /// Its [`CallerKey::hash_text`]: the row, the labels and the limits of a call all name it.
+    pub key_hash: Arc<str>,
     /// The machine.
     pub host: CallerHost,
     /// What made the call there.
@@ -50,8 +53,13 @@ pub struct Caller {
     pub origin: Origin,
 }
 
-/// LiteLLM's names for it.
-const CUSTOMER_HEADERS: [&str; 2] = ["x-litellm-end-user-id", "x-litellm-customer-id"];
+/// LiteLLM's names for the customer.
+static CUSTOMER_HEADERS: [HeaderName; 2] =
+    [HeaderName::from_static("x-litellm-end-user-id"), HeaderName::from_static("x-litellm-customer-id")];
+/// LiteLLM's name for the tags.
+const TAGS_HEADER: HeaderName = HeaderName::from_static("x-litellm-tags");
+/// How all names begin by which a request says more of its caller than a key and a `User-Agent`.
+const TELLING: [&str; 2] = [header::PREFIX, "x-litellm-"];
 /// A call counts under so many tags at most, and names are cut to so many bytes: each is a sum of its own in the ledger.
 const MOST_TAGS: usize = 16;
 const LONGEST_NAME: usize = 128;
@@ -338,26 +346,34 @@ pub fn require_admin(caller: &Caller) -> Result<(), Denied> {
 }
 
 fn identify(key: CallerKey, headers: &HeaderMap, peer: SocketAddr, keyring: &Keyring) -> Caller {
-    let said = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    let user_agent = headers.get(USER_AGENT).and_then(|value| value.to_str().ok());
+    // Most programs say nothing else of themselves, and to look for each name in vain costs more than to look once for all.
+    let tells = headers.keys().any(|name| TELLING.iter().any(|start| name.as_str().starts_with(start)));
+    let said = |name: &HeaderName| headers.get(name).filter(|_| tells).and_then(|value| value.to_str().ok());
     let bound = match &key {
         CallerKey::Virtual(record) => record.host.clone(),
         CallerKey::Master => None,
     };
-    let claimed = said(header::HOST).and_then(|name| HostLabel::parse(name).ok());
-    let origin = Origin::read(headers, bound.as_ref(), claimed.as_ref(), keyring);
+    let claimed = said(&header::HOST).and_then(|name| HostLabel::parse(name).ok());
+    let origin = match tells {
+        true => Origin::read(headers, bound.as_ref(), claimed.as_ref(), keyring),
+        false => Origin::default(),
+    };
     let host = match (bound, claimed) {
         (Some(label), _) => CallerHost::Bound(label),
         (None, Some(label)) => CallerHost::Claimed(label),
         (None, None) => CallerHost::Address(peer.ip().to_canonical()),
     };
-    let workload = said(header::WORKLOAD)
+    let workload = said(&header::WORKLOAD)
         .and_then(|name| Workload::parse(name).ok())
-        .or_else(|| said(http::header::USER_AGENT).and_then(Workload::from_user_agent))
+        .or_else(|| user_agent.and_then(Workload::from_user_agent))
         .unwrap_or_else(Workload::unknown);
-    let customer = CUSTOMER_HEADERS.iter().find_map(|name| said(HeaderName::from_static(name))).map(str::to_owned);
-    let mut caller = Caller { key, host, workload, customer, tags: Vec::new(), origin };
-    let tags = said(HeaderName::from_static("x-litellm-tags")).unwrap_or_default();
-    caller.tag(tags.split(',').map(str::trim));
+    let customer = CUSTOMER_HEADERS.iter().find_map(said).map(str::to_owned);
+    let key_hash = key.hash_text().into();
+    let mut caller = Caller { key, key_hash, host, workload, customer, tags: Vec::new(), origin };
+    if let Some(tags) = said(&TAGS_HEADER) {
+        caller.tag(tags.split(',').map(str::trim));
+    }
     caller
 }
 

@@ -6,7 +6,7 @@ use fleetgate_wire::provider_key::ProviderKeySighting;
 use fleetgate_wire::row::Mark;
 use http::{HeaderMap, HeaderName};
 
-use super::mesh::{Look, Sight};
+use super::mesh::Sight;
 use super::{Caller, CallerHost, Keyring};
 
 /// The longest text that is kept of a process.
@@ -83,21 +83,25 @@ impl Caller {
     /// one, else that of a sidecar with another host's key.
     #[must_use]
     pub fn host_seen(&self) -> Option<HostLabel> {
-        match self.look() {
-            Look::Node(_) => self.mesh_name(),
-            _ => self.origin.claimed.clone(),
+        match self.node() {
+            Some(name) => self.unless_agreed(name),
+            None => self.origin.claimed.clone(),
         }
     }
 
     /// The mesh's name, where it is not the host's.
     pub(super) fn mesh_name(&self) -> Option<HostLabel> {
-        let (Look::Node(name), Some(sight)) = (self.look(), &self.origin.sight) else { return None };
+        self.node().and_then(|name| self.unless_agreed(name))
+    }
+
+    fn unless_agreed(&self, name: HostLabel) -> Option<HostLabel> {
+        let sight = self.origin.sight.as_ref()?;
         let agrees = self.host.label().is_some_and(|label| sight.agrees(label, &name));
         (!agrees).then_some(name)
     }
 
-    fn look(&self) -> Look {
-        self.origin.sight.as_ref().map_or(Look::Pending, Sight::look)
+    fn node(&self) -> Option<HostLabel> {
+        self.origin.sight.as_ref()?.node()
     }
 
     /// Takes the address for the machine where a key that is bound to none said another name, and nobody vouches for it.

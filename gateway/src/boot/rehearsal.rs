@@ -22,7 +22,7 @@ use crate::tunnel;
 #[derive(Debug)]
 pub struct Rehearsal {
     gateway: Arc<Gateway>,
-    admin: axum::Router,
+    admin: Arc<axum::Router>,
     /// One receiver for each request that has no answer yet.
     deciding: watch::Sender<()>,
 }
@@ -38,16 +38,16 @@ impl Rehearsal {
         config.forward_proxy.socks5_listen.clear();
         config.mesh_door = None;
         let Booted { gateway, admin, .. } = boot_in(network, config, 0, &Notifier::default()).await?;
-        Ok(Self { gateway: Arc::new(gateway), admin, deciding: watch::Sender::new(()) })
+        Ok(Self { gateway: Arc::new(gateway), admin: Arc::new(admin), deciding: watch::Sender::new(()) })
     }
 
     /// Serves a connection as the port does on which it came, from its first byte until it ends or becomes a tunnel. The forward
     /// proxy's port speaks SOCKS5 as well.
     pub async fn serve(&self, stream: TcpStream, peer: SocketAddr, door: Door) {
-        let (gateway, admin) = (Arc::clone(&self.gateway), self.admin.clone());
+        let (gateway, admin) = (Arc::clone(&self.gateway), Arc::clone(&self.admin));
         match door {
             Door::Api => {
-                let handle = move |request, peer| answer(Arc::clone(&gateway), admin.clone(), request, peer);
+                let handle = move |request, peer| answer(Arc::clone(&gateway), Arc::clone(&admin), request, peer);
                 serve_one(stream, peer, self.watched(handle), None).await;
             }
             Door::Proxy => {

@@ -1,5 +1,7 @@
 //! What a request asks for: the few members that matter, read once.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use fleetgate_wire::endpoint::Endpoint;
 
@@ -13,7 +15,7 @@ pub struct Ask {
     /// The body as it came.
     pub body: Bytes,
     /// The model by its public name.
-    pub model: String,
+    pub model: Arc<str>,
     /// Whether the answer shall be a stream.
     pub stream: bool,
     /// Whether the client asked for the usage chunk itself.
@@ -61,7 +63,8 @@ impl Ask {
     /// When the body is no JSON object or names no model.
     pub fn read(endpoint: Endpoint, body: Bytes) -> Result<Self, AskError> {
         let fields = Fields::parse(&body)?;
-        let model: String = fields.read("model").ok_or(AskError::NoModel)?;
+        let escaped = || fields.read::<String>("model").map(Arc::from);
+        let model: Arc<str> = fields.read::<&str>("model").map(Arc::from).or_else(escaped).ok_or(AskError::NoModel)?;
         if model.is_empty() {
             return Err(AskError::NoModel);
         }

@@ -14,12 +14,26 @@ use serde_json::value::RawValue;
 #[derive(Debug, Default)]
 pub struct Fields<'a> {
     text: &'a str,
-    members: Vec<(Cow<'a, str>, &'a str)>,
+    members: Cow<'a, [Member]>,
 }
 
 /// Where a body's members stand: found once, used by every later stage without reading the body again.
 #[derive(Debug, Clone, Default)]
-pub struct Spans(Vec<(Name<'static>, Range<usize>)>);
+pub struct Spans(Vec<Member>);
+
+/// One member by its places in the text.
+#[derive(Debug, Clone)]
+struct Member {
+    name: Name,
+    value: Range<usize>,
+}
+
+/// A member's name: a place as well, where it holds no escapes.
+#[derive(Debug, Clone)]
+enum Name {
+    At(Range<usize>),
+    Unescaped(String),
+}
 
 /// Why a body is not one we can read.
 #[derive(Debug, thiserror::Error)]
@@ -52,37 +66,44 @@ impl<'a> Fields<'a> {
     pub fn parse(body: &'a [u8]) -> Result<Self, FieldsError> {
         let text = std::str::from_utf8(body).map_err(|_| FieldsError::NotText)?;
         let mut reader = serde_json::Deserializer::from_str(text);
-        let members = reader.deserialize_map(Members).map_err(FieldsError::NotAnObject)?;
+        let members = reader.deserialize_map(Members(text)).map_err(FieldsError::NotAnObject)?;
         reader.end().map_err(FieldsError::NotAnObject)?;
-        match repeated(&members) {
+        let fields = Self { text, members: Cow::Owned(members) };
+        match fields.repeated() {
             Some(name) => Err(FieldsError::Twice(name.to_owned())),
-            None => Ok(Self { text, members }),
+            None => Ok(fields),
         }
     }
 
     /// Where the members stand.
     #[must_use]
-    pub fn spans(&self) -> Spans {
-        let span = |(name, raw): &(Cow<'a, str>, &'a str)| {
-            let at = self.offset(raw);
-            (Name(Cow::Owned(name.clone().into_owned())), at..at + raw.len())
-        };
-        Spans(self.members.iter().map(span).collect())
+    pub fn spans(self) -> Spans {
+        Spans(self.members.into_owned())
     }
 
     /// The members of the body in which the spans were found.
     #[must_use]
     pub fn at(body: &'a [u8], spans: &'a Spans) -> Option<Self> {
         let text = std::str::from_utf8(body).ok()?;
-        let member =
-            |(name, span): &'a (Name<'static>, Range<usize>)| Some((Cow::Borrowed(&*name.0), text.get(span.clone())?));
-        Some(Self { text, members: spans.0.iter().map(member).collect::<Option<_>>()? })
+        let is_there = |place: &Range<usize>| text.get(place.clone()).is_some();
+        let fits = |member: &Member| {
+            is_there(&member.value) && if let Name::At(place) = &member.name { is_there(place) } else { true }
+        };
+        spans.0.iter().all(fits).then_some(Self { text, members: Cow::Borrowed(&spans.0) })
     }
 
     /// A member's raw text.
     #[must_use]
     pub fn raw(&self, name: &str) -> Option<&'a str> {
-        self.members.iter().find(|(member, _)| member == name).map(|(_, raw)| *raw)
+        let member = self.members.iter().find(|member| self.name(member) == name)?;
+        Some(&self.text[member.value.clone()])
+    }
+
+    fn name<'m>(&'m self, member: &'m Member) -> &'m str {
+        match &member.name {
+            Name::At(place) => &self.text[place.clone()],
+            Name::Unescaped(name) => name,
+        }
     }
 
     /// Whether a member is there with a value other than null.
@@ -105,7 +126,7 @@ impl<'a> Fields<'a> {
         for edit in edits {
             match edit {
                 Edit::Set(name, value) => match self.raw(name) {
-                    Some(raw) => cuts.push((self.offset(raw), raw.len(), Cow::Owned(value.to_string()))),
+                    Some(raw) => cuts.push((offset(self.text, raw), raw.len(), Cow::Owned(value.to_string()))),
                     None => {
                         added.push_str(&Value::from(name.as_str()).to_string());
                         added.push(':');
@@ -138,18 +159,10 @@ impl<'a> Fields<'a> {
         Bytes::from(out)
     }
 
-    /// Where a slice of the text begins.
-    fn offset(&self, raw: &str) -> usize {
-        raw.as_ptr() as usize - self.text.as_ptr() as usize
-    }
-
     /// From a member's name through the comma behind it; with no comma behind, from the comma in front.
     fn member_span(&self, name: &str) -> Option<(usize, usize)> {
-        let index = self.members.iter().position(|(member, _)| member == name)?;
-        let value_end = |index: usize| {
-            let raw = self.members[index].1;
-            self.offset(raw) + raw.len()
-        };
+        let index = self.members.iter().position(|member| self.name(member) == name)?;
+        let value_end = |index: usize| self.members[index].value.end;
         let begin = match index.checked_sub(1) {
             // Right behind the value before: its comma goes too.
             Some(before) => value_end(before),
@@ -163,21 +176,26 @@ impl<'a> Fields<'a> {
         }
         Some((begin, end - begin))
     }
+
+    /// The first name that stands twice. Few members are compared with each other; many would make that quadratic.
+    fn repeated(&self) -> Option<&str> {
+        const FEW: usize = 24;
+        let name = |index: usize| self.name(&self.members[index]);
+        if self.members.len() <= FEW {
+            return (1..self.members.len())
+                .map(name)
+                .enumerate()
+                .find(|(at, this)| (0..=*at).map(name).any(|earlier| earlier == *this))
+                .map(|(_, name)| name);
+        }
+        let mut names = HashSet::with_capacity(self.members.len());
+        (0..self.members.len()).map(name).find(|name| !names.insert(*name))
+    }
 }
 
-/// The first name that stands twice. Few members are compared with each other; many would make that quadratic.
-fn repeated<'m>(members: &'m [(Cow<'_, str>, &str)]) -> Option<&'m str> {
-    const FEW: usize = 24;
-    let name = |index: usize| &*members[index].0;
-    if members.len() <= FEW {
-        return (1..members.len())
-            .map(name)
-            .enumerate()
-            .find(|(at, this)| (0..=*at).map(name).any(|earlier| earlier == *this))
-            .map(|(_, name)| name);
-    }
-    let mut names = HashSet::with_capacity(members.len());
-    members.iter().map(|(name, _)| &**name).find(|name| !names.insert(*name))
+/// Where a slice of the text begins.
+fn offset(text: &str, slice: &str) -> usize {
+    slice.as_ptr() as usize - text.as_ptr() as usize
 }
 
 /// `{"a":1,}` and `{,"a":1}` can come of adding to an emptied object or removing the first members.
@@ -196,44 +214,52 @@ fn close_comma(out: &mut String) {
     }
 }
 
-struct Members;
+/// Finds the members of the object that this text holds.
+struct Members<'t>(&'t str);
 
-impl<'de> Visitor<'de> for Members {
-    type Value = Vec<(Cow<'de, str>, &'de str)>;
+impl<'de> Visitor<'de> for Members<'_> {
+    type Value = Vec<Member>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a JSON object")
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let place = |slice: &str| {
+            let at = offset(self.0, slice);
+            at..at + slice.len()
+        };
         let mut members = Vec::with_capacity(16);
-        while let Some(Name(name)) = map.next_key()? {
-            members.push((name, map.next_value::<&'de RawValue>()?.get()));
+        while let Some(Text(name)) = map.next_key()? {
+            let name = match name {
+                Cow::Borrowed(name) => Name::At(place(name)),
+                Cow::Owned(name) => Name::Unescaped(name),
+            };
+            members.push(Member { name, value: place(map.next_value::<&'de RawValue>()?.get()) });
         }
         Ok(members)
     }
 }
 
-/// A member's name: borrowed where it holds no escapes. (`Cow` alone would always copy.)
-#[derive(Debug, Clone)]
-struct Name<'a>(Cow<'a, str>);
+/// A name as it is read: borrowed where it holds no escapes. (`Cow` alone would always copy.)
+struct Text<'a>(Cow<'a, str>);
 
-impl<'de> serde::Deserialize<'de> for Name<'de> {
+impl<'de> serde::Deserialize<'de> for Text<'de> {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Text;
-        impl<'de> Visitor<'de> for Text {
-            type Value = Name<'de>;
+        struct AnyText;
+        impl<'de> Visitor<'de> for AnyText {
+            type Value = Text<'de>;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a name")
             }
             fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
-                Ok(Name(Cow::Borrowed(text)))
+                Ok(Text(Cow::Borrowed(text)))
             }
             fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-                Ok(Name(Cow::Owned(text.to_owned())))
+                Ok(Text(Cow::Owned(text.to_owned())))
             }
         }
-        deserializer.deserialize_str(Text)
+        deserializer.deserialize_str(AnyText)
     }
 }
 

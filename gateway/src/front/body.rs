@@ -4,6 +4,7 @@ use std::io::Read;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use futures_util::FutureExt;
 use http::{HeaderMap, header};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
@@ -73,8 +74,12 @@ where
 {
     let mut first = Bytes::new();
     let mut whole = BytesMut::new();
-    loop {
-        let next = tokio::time::timeout(SILENCE, body.frame()).await.map_err(|_| BodyError::Silent)?;
+    // Most bodies have come whole with their head, and say so: then no clock is asked.
+    while !body.is_end_stream() {
+        let next = match body.frame().now_or_never() {
+            Some(next) => next,
+            None => tokio::time::timeout(SILENCE, body.frame()).await.map_err(|_| BodyError::Silent)?,
+        };
         let Some(frame) = next else { break };
         let Ok(data) = frame.map_err(BodyError::Cut)?.into_data() else { continue };
         if first.len() + whole.len() + data.len() > limit {

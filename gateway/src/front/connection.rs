@@ -141,11 +141,12 @@ async fn serve_http1<H, F>(
     H: Fn(Request<Incoming>, SocketAddr) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Answer> + Send + 'static,
 {
-    let draining = stopping.clone();
+    // One receiver for all requests: each more is counted where all connections of all workers are.
+    let draining = Arc::new(stopping.clone());
     let service = service_fn(move |request| {
         // A tunnel has its connection to itself.
         let is_tunnel = request.method() == Method::CONNECT;
-        let (answering, draining) = (handle(request, peer), draining.clone());
+        let (answering, draining) = (handle(request, peer), Arc::clone(&draining));
         async move {
             let mut answer = answering.await;
             if *draining.borrow() >= Stage::Draining && !is_tunnel {

@@ -25,11 +25,11 @@ pub struct Entry {
     /// Which API.
     pub endpoint: &'static str,
     /// The model by the caller's name.
-    pub model_requested: String,
+    pub model_requested: Arc<str>,
     /// The model that answered.
     pub model: String,
     /// Who answered.
-    pub provider: String,
+    pub provider: &'static str,
     /// `model_info.id` of the entry that served it.
     pub deployment_id: String,
     /// How it ended.
@@ -135,7 +135,7 @@ impl Entry {
 
     /// Shows the entry as a row, with what strangers wrote cut to a length that a row can bear.
     pub(super) fn with_record<R>(&self, show: impl FnOnce(&Record<'_>) -> R) -> R {
-        let (host, key_hash) = (self.caller.host.text(), self.caller.key.hash_text());
+        let host = self.caller.host.text();
         let usage = self.usage.as_ref().and_then(|usage| serde_json::to_string(usage).ok());
         let count = |pick: fn(&Usage) -> u64| self.usage.as_ref().map(pick);
         // Asked for anew each time: what the mesh says may have come meanwhile.
@@ -150,7 +150,7 @@ impl Entry {
             host_source: self.caller.host.source(),
             workload: cut(self.caller.workload.as_str()),
             key_alias: cut(self.caller.key.alias()),
-            key_hash: &key_hash,
+            key_hash: &self.caller.key_hash,
             user_id: self.caller.key.user().map(cut),
             team_id: self.caller.key.team().map(cut),
             customer: self.caller.customer.as_deref().map(cut),
@@ -158,7 +158,7 @@ impl Entry {
             endpoint: self.endpoint,
             model_requested: cut(&self.model_requested),
             model: cut(&self.model),
-            provider: cut(&self.provider),
+            provider: cut(self.provider),
             deployment_id: cut(&self.deployment_id),
             status: self.status.word(),
             http_status: self.http_status,

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::*;
-use crate::auth::{Caller, CallerHost, CallerKey, Origin};
+use crate::auth::{Caller, CallerHost, CallerKey, MASTER_HASH, Origin};
 use crate::ledger::journal::Batch;
 use crate::price::{Cost, PriceSource};
 
@@ -58,6 +58,7 @@ impl World {
 pub(super) fn entry(change: impl FnOnce(&mut Entry)) -> Entry {
     let caller = Caller {
         key: CallerKey::Master,
+        key_hash: MASTER_HASH.into(),
         host: CallerHost::Address([127, 0, 0, 1].into()),
         workload: Workload::unknown(),
         customer: None,

@@ -1,6 +1,7 @@
 //! One series of calls, and one call of it.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::histogram::Histogram;
@@ -62,11 +63,22 @@ pub(super) struct Totals {
 pub(super) struct Line {
     totals: Mutex<Totals>,
     pub(super) latency: Arc<Latency>,
+    /// The count of the requests with the same labels that were answered with 200, by the route of the first of them. `None` where
+    /// calls of several labels are counted together: their requests may not be.
+    succeeded: Option<OnceLock<(&'static str, Arc<AtomicU64>)>>,
 }
 
 impl Line {
-    pub(super) fn new(latency: Arc<Latency>) -> Self {
-        Self { totals: Mutex::default(), latency }
+    pub(super) fn new(latency: Arc<Latency>, is_of_one: bool) -> Self {
+        Self { totals: Mutex::default(), latency, succeeded: is_of_one.then(OnceLock::new) }
+    }
+
+    /// The count of the requests that were answered with 200; `find` looks it up.
+    pub(super) fn succeeded(&self, route: &'static str, find: impl Fn() -> Arc<AtomicU64>) -> Arc<AtomicU64> {
+        match self.succeeded.as_ref().map(|known| known.get_or_init(|| (route, find()))) {
+            Some((known, count)) if *known == route => Arc::clone(count),
+            _ => find(),
+        }
     }
 
     pub(super) fn read(&self) -> Totals {
@@ -85,6 +97,10 @@ impl Line {
     }
 }
 
+/// What the calls of the same labels are counted in.
+#[derive(Debug, Clone)]
+pub struct Series(pub(super) Arc<Line>);
+
 /// A call that went out and has not ended.
 #[derive(Debug)]
 pub struct Admitted {
@@ -102,6 +118,12 @@ impl Admitted {
             totals.in_flight += 1;
         }
         Self { line, sent: Instant::now(), first_token: None, is_settled: false }
+    }
+
+    /// What it counts in.
+    #[must_use]
+    pub fn series(&self) -> Series {
+        Series(Arc::clone(&self.line))
     }
 
     /// The first byte of a stream came. Later ones change nothing.

@@ -25,7 +25,7 @@ use jiff::Timestamp;
 use call::{LATENCY_LABELS, Latency, Line};
 use family::Family;
 
-pub use call::{Admitted, Observation};
+pub use call::{Admitted, Observation, Series};
 pub use deployments::{DeploymentCounts, DeploymentReport, DeploymentState};
 pub use gauges::{BudgetLevel, Cap};
 pub use labels::{CallLabels, Who};
@@ -111,7 +111,8 @@ impl Metrics {
         let make = |values: &[Cow<'static, str>; labels::CALL.len()]| {
             let [.., requested, model, id, provider] = values;
             let latency = [requested.clone(), model.clone(), id.clone(), provider.clone()];
-            Line::new(Arc::clone(&*self.latencies.get(&latency, |_| Arc::default())))
+            let is_of_one = *values == labels.values() && !values.iter().any(|value| value == family::OTHER);
+            Line::new(Arc::clone(&*self.latencies.get(&latency, |_| Arc::default())), is_of_one)
         };
         self.calls.get(&values, make)
     }
@@ -127,6 +128,19 @@ impl Metrics {
             let values = [host, workload, hash, alias, user, team, team_alias, model, route, status, reason.into()];
             self.failures.get(&values, |_| AtomicU64::default()).fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// The same for a request that was answered with 200, by an attempt that counts in `series`: that knows where such requests are
+    /// counted, and their labels are seldom needed.
+    pub fn succeeded<'w>(
+        &self,
+        series: &Series,
+        who: impl Fn() -> Who<'w>,
+        route: &'static str,
+        requested_model: &str,
+    ) {
+        let find = || self.requests.get(&who().request(route, requested_model, &itoa(200)), |_| AtomicU64::default());
+        series.0.succeeded(route, find).fetch_add(1, Ordering::Relaxed);
     }
 
     /// Counts a call that a budget refused. `scope` is the kind of scope: `key`, `team`, `global` …

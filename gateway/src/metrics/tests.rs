@@ -138,6 +138,28 @@ fn requests_and_refusals_are_counted_by_what_was_answered() {
 }
 
 #[test]
+fn a_request_counts_the_same_by_its_attempt_as_by_its_labels() {
+    let requests = |metrics: &Metrics| {
+        let page = page(metrics);
+        let lines = page.lines().filter(|line| line.starts_with("litellm_proxy_total_requests_metric_total"));
+        lines.map(str::to_owned).collect::<Vec<_>>()
+    };
+    // More than have a series of their own, and one that is called as those are that have none.
+    let names = (0..MOST_LINES + 3).map(|number| format!("w{number}")).chain(["other".to_owned()]);
+    let (by_attempt, by_labels) = (Metrics::default(), Metrics::default());
+    for (number, name) in names.enumerate().flat_map(|(number, name)| [(number, name.clone()), (number, name)]) {
+        let (labels, route) = (labels(&name), ["/responses", "/messages"][number % 2]);
+        let attempt = by_attempt.admitted(&labels);
+        for route in ["/chat/completions", route] {
+            by_attempt.succeeded(&attempt.series(), || labels.who.clone(), route, "gpt-x");
+            by_labels.answered(&labels.who, route, "gpt-x", 200, "");
+        }
+        attempt.settled(&SUCCESS);
+    }
+    assert_eq!(requests(&by_attempt), requests(&by_labels));
+}
+
+#[test]
 fn the_ledger_and_others_are_asked_at_each_look() {
     let metrics = Metrics::default();
     assert!(!page(&metrics).contains("fleetgate_ledger_healthy"), "what nobody knows is not shown");

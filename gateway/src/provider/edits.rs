@@ -23,7 +23,7 @@ pub(super) fn collect(
     drop_params: bool,
 ) -> (Vec<Edit>, bool) {
     let mut edits = Vec::new();
-    if ask.model != model {
+    if *ask.model != *model {
         edits.push(Edit::Set("model".into(), model.into()));
     }
     for (name, value) in &deployment.extra_body {

@@ -17,8 +17,6 @@ use crate::route::Choice;
 pub struct Outgoing {
     /// The request.
     pub request: Request<Full<Bytes>>,
-    /// The model's name for the provider.
-    pub model: String,
     /// Whether a usage chunk will come that the client did not ask for.
     pub strip_usage: bool,
 }
@@ -67,21 +65,21 @@ pub fn shape(
     drop_params: bool,
     output_limit: Option<u64>,
 ) -> Result<Outgoing, RequestError> {
-    let model = upstream.model_name(&choice.model).to_owned();
+    let model = upstream.model_name(&choice.model);
     let fields = ask.fields();
-    let (mut edits, strip_usage) = edits::collect(ask, &fields, &choice.deployment, upstream, &model, drop_params);
+    let (mut edits, strip_usage) = edits::collect(ask, &fields, &choice.deployment, upstream, model, drop_params);
     if let Some(limit) = output_limit {
         edits::limit_output(ask.endpoint, &fields, upstream, limit, &mut edits);
     }
     let body = if edits.is_empty() { ask.body.clone() } else { fields.apply(&edits) };
 
     let query = head.uri.query().and_then(strip_key_parameter);
-    let uri = url::build(upstream, ask.endpoint, &model, query.as_deref()).map_err(RequestError::Address)?;
+    let uri = url::build(upstream, ask.endpoint, model, query.as_deref()).map_err(RequestError::Address)?;
     let mut request = Request::new(Full::new(body));
     *request.method_mut() = Method::POST;
     *request.uri_mut() = uri;
     *request.headers_mut() = headers(&head.headers, ask.endpoint, upstream, drop_params);
-    Ok(Outgoing { request, model, strip_usage })
+    Ok(Outgoing { request, strip_usage })
 }
 
 fn is_private(name: &HeaderName) -> bool {

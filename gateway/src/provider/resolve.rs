@@ -7,6 +7,7 @@ use fleetgate_wire::{ExposeSecret, SecretString};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use super::spec::{self, Auth, Shape, Spec};
+use super::url::Addresses;
 use crate::config::{Deployment, Environment};
 
 /// A deployment that can be called.
@@ -18,6 +19,7 @@ pub struct Upstream {
     pub(super) openai_base: Option<String>,
     pub(super) anthropic_base: Option<String>,
     pub(super) api_version: Option<String>,
+    pub(super) addresses: Addresses,
     has_key: bool,
     on_this_machine: bool,
 }
@@ -104,7 +106,8 @@ impl Upstream {
         });
         let has_key = key.is_some();
         let on_this_machine = [&openai_base, &anthropic_base].into_iter().flatten().any(|base| is_loopback(base));
-        Ok(Self { spec, headers, openai_base, anthropic_base, api_version, has_key, on_this_machine })
+        let addresses = Addresses::default();
+        Ok(Self { spec, headers, openai_base, anthropic_base, api_version, addresses, has_key, on_this_machine })
     }
 
     /// The provider's name in rows.

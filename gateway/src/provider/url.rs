@@ -1,5 +1,7 @@
 //! Where a call goes: base address, path and query, each provider's way.
 
+use std::sync::OnceLock;
+
 use fleetgate_wire::endpoint::{Dialect, Endpoint};
 use http::Uri;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -16,8 +18,23 @@ const AZURE_RESPONSES_VERSION: &str = "preview";
 /// What may stand in a path segment as it is (RFC 3986 §2.3).
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// Puts the address together. `query` is the client's, without a credential.
+/// Addresses that do not change from call to call, by endpoint: put together when they are first needed.
+pub(super) type Addresses = [OnceLock<Uri>; Endpoint::COUNT];
+
+/// The address of a call. `query` is the client's, without a credential.
 pub(super) fn build(upstream: &Upstream, endpoint: Endpoint, model: &str, query: Option<&str>) -> Result<Uri, String> {
+    // Azure's hold the model.
+    if query.is_some() || upstream.shape() == Shape::Azure {
+        return assemble(upstream, endpoint, model, query);
+    }
+    let kept = &upstream.addresses[endpoint as usize];
+    match kept.get() {
+        Some(address) => Ok(address.clone()),
+        None => assemble(upstream, endpoint, model, None).map(|address| kept.get_or_init(|| address).clone()),
+    }
+}
+
+fn assemble(upstream: &Upstream, endpoint: Endpoint, model: &str, query: Option<&str>) -> Result<Uri, String> {
     let anthropic = endpoint.dialect() == Dialect::Anthropic;
     let base = if anthropic { upstream.anthropic_base.as_deref() } else { upstream.openai_base.as_deref() };
     let base = base.ok_or_else(|| format!("{} has no address for {}", upstream.provider(), endpoint.word()))?;

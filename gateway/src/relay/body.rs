@@ -115,10 +115,8 @@ where
     T: Tap,
 {
     fn drop(&mut self) {
-        let Some(mut relaying) = self.relaying.take().filter(|relaying| matches!(relaying.state, State::Flowing))
-        else {
-            return;
-        };
+        let is_flowing = |relaying: &mut Relaying<B, T>| matches!(relaying.state, State::Flowing);
+        let Some(mut relaying) = self.relaying.take_if(is_flowing) else { return };
         let runtime = tokio::runtime::Handle::try_current();
         match (self.on_client_gone, runtime) {
             (OnClientGone::Finish { within }, Ok(runtime)) => drop(runtime.spawn(relaying.read_to_end(within))),

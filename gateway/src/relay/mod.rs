@@ -48,6 +48,26 @@ pub trait Tap: Send + Unpin + 'static {
     fn settle(&mut self, end: End) -> Self::Receipt;
 }
 
+impl<T: Tap> Tap for Box<T> {
+    type Receipt = T::Receipt;
+
+    fn see(&mut self, chunk: Bytes) -> Piece {
+        (**self).see(chunk)
+    }
+
+    fn rest(&mut self) -> Bytes {
+        (**self).rest()
+    }
+
+    fn marks_its_end(&self) -> bool {
+        (**self).marks_its_end()
+    }
+
+    fn settle(&mut self, end: End) -> Self::Receipt {
+        (**self).settle(end)
+    }
+}
+
 /// The row could not be written, so the answer must not be completed.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("the ledger cannot write, so this answer is cut: {0}")]

@@ -19,7 +19,7 @@ pub struct Choice {
     /// `litellm_params.model` with its stars filled in, prefix included.
     pub model: String,
     /// The group it was chosen from: the caller's, or a fallback.
-    pub group: String,
+    pub group: Arc<str>,
 }
 
 /// All ways to serve a call, best first. Never empty.

@@ -38,7 +38,7 @@ pub struct Router {
 #[derive(Debug, Clone)]
 pub struct Group {
     /// The name after aliases.
-    pub name: String,
+    pub name: Arc<str>,
     /// At least one.
     pub choices: Vec<Choice>,
 }
@@ -104,21 +104,23 @@ impl Router {
     /// # Errors
     /// When no entry fits.
     pub fn find(&self, model: &str) -> Result<Group, NoRoute> {
-        let name = self.group_name(model);
-        let mut choices = self.exact(name);
+        let name: Arc<str> = self.group_name(model).into();
+        let mut choices = self.exact(&name);
         if choices.is_empty() {
-            choices = self.matching(name);
+            choices = self.matching(&name);
         }
         if choices.is_empty() {
-            let by_id = self.ids.get(name).into_iter();
-            let by_upstream = self.names.iter().filter(|deployment| deployment.model == name);
-            choices =
-                by_id.chain(by_upstream).map(|deployment| choice(deployment, deployment.model.clone(), name)).collect();
+            let by_id = self.ids.get(&*name).into_iter();
+            let by_upstream = self.names.iter().filter(|deployment| deployment.model == *name);
+            choices = by_id
+                .chain(by_upstream)
+                .map(|deployment| choice(deployment, deployment.model.clone(), &name))
+                .collect();
         }
         if choices.is_empty() {
             return Err(NoRoute::UnknownModel { model: model.to_owned() });
         }
-        Ok(Group { name: name.to_owned(), choices })
+        Ok(Group { name, choices })
     }
 
     /// Puts a group's deployments in the order of trying (`order`, then a weighted draw), its fallback groups behind it.
@@ -128,7 +130,7 @@ impl Router {
         let names = named(&self.fallbacks, &group.name).unwrap_or_default();
         let names = &names[..names.len().min(self.max_fallbacks)];
         for (place, target) in names.iter().enumerate() {
-            if *target != group.name
+            if **target != *group.name
                 && !names[..place].contains(target)
                 && let Ok(fallback) = self.find(target)
             {
@@ -146,11 +148,12 @@ impl Router {
 
     /// What else may serve a call about which a provider of `group` has complained, without the groups that were tried before.
     #[must_use]
-    pub fn detour(&self, complaint: Complaint, group: &str, tried: &[String]) -> Plan {
+    pub fn detour(&self, complaint: Complaint, group: &str, tried: &[Arc<str>]) -> Plan {
         let names = named(self.detours(complaint), group).unwrap_or_default();
         // The first that was tried is no fallback.
         let room = self.max_fallbacks.saturating_sub(tried.len().saturating_sub(1));
-        let untried = names.iter().filter(|name| *name != group && !tried.contains(name)).take(room);
+        let untried =
+            names.iter().filter(|name| *name != group && !tried.iter().any(|tried| **tried == ***name)).take(room);
         let found = untried.filter_map(|name| self.find(name).ok());
         Plan { choices: found.flat_map(|group| draw(group.choices)).collect() }
     }
@@ -188,13 +191,13 @@ impl Router {
         self.names.iter().zip(&self.health).map(move |(name, health)| (name, health.state(now), health.counts()))
     }
 
-    fn exact(&self, name: &str) -> Vec<Choice> {
-        let members = self.groups.get(name).into_iter().flatten();
+    fn exact(&self, name: &Arc<str>) -> Vec<Choice> {
+        let members = self.groups.get(&**name).into_iter().flatten();
         members.map(|deployment| choice(deployment, deployment.model.clone(), name)).collect()
     }
 
     /// All deployments of the first (longest) pattern that fits.
-    fn matching(&self, name: &str) -> Vec<Choice> {
+    fn matching(&self, name: &Arc<str>) -> Vec<Choice> {
         let mut hits = self.wildcards.iter().filter_map(|(pattern, deployment)| {
             let captures = pattern.captures(name)?;
             Some(choice(deployment, fill(&deployment.model, &captures, name), name))
@@ -213,8 +216,8 @@ fn named<'f>(fallbacks: &'f BTreeMap<String, Vec<String>>, group: &str) -> Optio
     [group, without_prefix, "*"].iter().find_map(|name| fallbacks.get(*name)).map(Vec::as_slice)
 }
 
-fn choice(deployment: &Arc<Deployment>, model: String, group: &str) -> Choice {
-    Choice { deployment: Arc::clone(deployment), model, group: group.to_owned() }
+fn choice(deployment: &Arc<Deployment>, model: String, group: &Arc<str>) -> Choice {
+    Choice { deployment: Arc::clone(deployment), model, group: Arc::clone(group) }
 }
 
 /// Orders by `order`; within a level draws without replacement, each with its weight. One of weight 0 comes last.

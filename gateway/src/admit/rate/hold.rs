@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::Shared;
-use super::state::Line;
+use super::state::{Line, State};
 
 /// An admitted call's part of its limits. Dropping it ends its part of the limits on calls at once; what it reserved of tokens
 /// stays counted until [`settle`](Self::settle) says how many it were.
@@ -30,9 +30,23 @@ impl RateHold {
     }
 
     /// The call is over and used so many tokens, prompt and answer together; none when it never went out.
-    pub fn settle(self, tokens: u64, now: Timestamp) {
-        if let Some(shared) = &self.shared {
-            shared.state().settle(&self.lines, tokens.saturating_add(self.before), now);
+    pub fn settle(mut self, tokens: u64, now: Timestamp) {
+        let tokens = tokens.saturating_add(self.before);
+        self.end(|state, lines| state.settle(lines, tokens, now));
+    }
+
+    /// Ends the call's part of the limits on calls at once, after `correct`.
+    fn end(&mut self, correct: impl FnOnce(&mut State, &[Line])) {
+        let Some(shared) = self.shared.take() else { return };
+        let leased = {
+            let mut state = shared.state();
+            correct(&mut state, &self.lines);
+            state.release(&self.lines);
+            state.is_leased()
+        };
+        if leased {
+            shared.announce();
+            shared.granted.notify_waiters();
         }
     }
 
@@ -45,15 +59,6 @@ impl RateHold {
 
 impl Drop for RateHold {
     fn drop(&mut self) {
-        let Some(shared) = &self.shared else { return };
-        let leased = {
-            let mut state = shared.state();
-            state.release(&self.lines);
-            state.is_leased()
-        };
-        if leased {
-            shared.announce();
-            shared.granted.notify_waiters();
-        }
+        self.end(|_, _| {});
     }
 }

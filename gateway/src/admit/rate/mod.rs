@@ -25,7 +25,7 @@ mod state;
 mod tests;
 mod window;
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -68,8 +68,10 @@ pub struct Rates {
 #[derive(Debug)]
 struct Shared {
     state: Mutex<State>,
-    /// Without limits no call takes the lock.
-    has_limits: AtomicBool,
+    /// The kinds of scopes that have limits, see [`Rules::kinds`]. Where nothing is limited no call takes the lock.
+    kinds: AtomicU32,
+    /// Whether several gateways share the limits.
+    leased: bool,
     /// Something is wanted.
     shortage: Notify,
     /// Something was granted, or came back, or is known.
@@ -95,11 +97,13 @@ impl Rates {
     /// Counters for the configuration's limits. An id that holds a `*` gives each scope that fits a counter of its own.
     #[must_use]
     pub fn new(configured: impl IntoIterator<Item = (Scope, RateCaps)>, funds: Funds) -> Self {
-        let state = Mutex::new(State::new(Rules::new(configured), funds == Funds::Leased));
+        let leased = funds == Funds::Leased;
+        let state = Mutex::new(State::new(Rules::new(configured), leased));
         Self {
             shared: Arc::new(Shared {
                 state,
-                has_limits: AtomicBool::new(false),
+                kinds: AtomicU32::new(0),
+                leased,
                 shortage: Notify::new(),
                 granted: Notify::new(),
                 loads: Notify::new(),
@@ -111,12 +115,15 @@ impl Rates {
     /// Whether nothing is limited.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        !self.shared.has_limits.load(Ordering::Acquire)
+        self.shared.kinds.load(Ordering::Acquire) == 0
     }
 
     fn noted(self) -> Self {
-        let is_empty = self.shared.state().rules.is_empty();
-        self.shared.has_limits.store(!is_empty, Ordering::Release);
+        {
+            // Under the lock: of two that change the limits at once the later one's word stands.
+            let state = self.shared.state();
+            self.shared.kinds.store(state.rules.kinds(), Ordering::Release);
+        }
         self
     }
 
@@ -155,6 +162,10 @@ impl Rates {
     /// # Errors
     /// When a limit is used up: the one that stays so longest.
     pub fn admit(&self, scopes: &[Scope], tokens: u64, now: Timestamp) -> Result<RateHold, RateLimited> {
+        let kinds = self.shared.kinds.load(Ordering::Acquire);
+        if !self.shared.leased && !scopes.iter().any(|scope| rules::are_limited(kinds, scope.kind())) {
+            return Ok(RateHold::none());
+        }
         let mut state = self.shared.state();
         let admitted = state.admit(scopes, tokens, now);
         let (leased, lacks) = (state.is_leased(), !state.missing.is_empty());
@@ -220,15 +231,14 @@ impl Rates {
         tokens: u64,
         clock: impl Fn() -> Timestamp,
     ) -> Result<RateHold, RateLimited> {
-        let began = Instant::now();
+        let mut began = None;
         loop {
+            // From here on no grant goes unheard: all that wait are told of each.
             let granted = self.shared.granted.notified();
-            let mut granted = std::pin::pin!(granted);
-            // From here on no grant goes unheard.
-            granted.as_mut().enable();
             match self.admit(scopes, tokens, clock()) {
                 Err(limited) if limited.awaits_load || (limited.awaits_grant && !patience.is_zero()) => {
                     let patience = if limited.awaits_load { LOAD_PATIENCE } else { patience };
+                    let began = *began.get_or_insert_with(Instant::now);
                     if timeout_at(began + patience, granted).await.is_err() {
                         return Err(limited);
                     }

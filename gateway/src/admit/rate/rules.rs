@@ -17,12 +17,28 @@ pub(super) struct Rules {
     stated: HashMap<Scope, RateCaps>,
     /// The models that a key has limits for, so that they can be taken back.
     models: HashMap<Scope, Vec<Scope>>,
+    /// The kinds of all scopes that any limit was ever for.
+    kinds: u32,
+}
+
+/// Whether a kind of scope is among these.
+pub(super) fn are_limited(kinds: u32, kind: ScopeKind) -> bool {
+    kinds & bit(kind) != 0
+}
+
+fn bit(kind: ScopeKind) -> u32 {
+    1 << kind as u32
 }
 
 impl Rules {
     /// Whether nothing is limited.
-    pub(super) fn is_empty(&self) -> bool {
+    fn is_empty(&self) -> bool {
         self.configured.is_empty() && self.globs.is_empty() && self.stated.is_empty()
+    }
+
+    /// The kinds of scopes that may have limits, a bit each; none when nothing is limited.
+    pub(super) fn kinds(&self) -> u32 {
+        if self.is_empty() { 0 } else { self.kinds }
     }
 
     pub(super) fn new(configured: impl IntoIterator<Item = (Scope, RateCaps)>) -> Self {
@@ -36,6 +52,7 @@ impl Rules {
         self.configured.clear();
         self.globs.clear();
         for (scope, caps) in configured {
+            self.kinds |= bit(scope.kind());
             if scope.id().contains('*') {
                 self.globs.push((scope, caps));
             } else {
@@ -52,10 +69,12 @@ impl Rules {
             self.stated.remove(&model);
         }
         if !limits.caps.is_empty() {
+            self.kinds |= bit(scope.kind());
             self.stated.insert(scope.clone(), limits.caps);
         }
         if scope.kind() == ScopeKind::Key && !limits.models.is_empty() {
             let of_model = |(model, caps): (&String, &RateCaps)| (Scope::key_model(scope.id(), model), *caps);
+            self.kinds |= bit(ScopeKind::KeyModel);
             let models: Vec<_> = limits.models.iter().map(of_model).collect();
             self.models.insert(scope.clone(), models.iter().map(|(scope, _)| scope.clone()).collect());
             self.stated.extend(models);
@@ -64,6 +83,9 @@ impl Rules {
 
     /// What holds for a scope. Of several limits, the lowest.
     pub(super) fn caps(&self, scope: &Scope) -> RateCaps {
+        if !are_limited(self.kinds, scope.kind()) {
+            return RateCaps::default();
+        }
         let exact = [&self.configured, &self.stated].into_iter().filter_map(|rules| rules.get(scope));
         let fits = |(glob, _): &&(Scope, RateCaps)| glob.kind() == scope.kind() && admits(glob.id(), scope.id());
         let globs = self.globs.iter().filter(fits).map(|(_, caps)| caps);

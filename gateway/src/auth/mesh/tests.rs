@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixListener;
 
 use super::*;
-use crate::auth::{CallerHost, CallerKey, Origin};
+use crate::auth::{CallerHost, CallerKey, MASTER_HASH, Origin};
 
 /// A daemon that knows 100.64.0.7 as `mac`, and nobody else.
 struct Daemon {
@@ -58,6 +58,7 @@ fn label(text: &str) -> HostLabel {
 fn caller(host: CallerHost) -> Caller {
     Caller {
         key: CallerKey::Master,
+        key_hash: MASTER_HASH.into(),
         host,
         workload: Workload::unknown(),
         customer: None,
