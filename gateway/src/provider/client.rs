@@ -12,7 +12,8 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use rustls::{ClientConfig, RootCertStore};
 use tower_service::Service;
 
-use super::pool::{Line, OriginId, Pool};
+use super::line::{Line, Wire};
+use super::pool::{OriginId, Pool};
 use super::reply::{Reply, ReplyBody};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -134,9 +135,7 @@ impl Client {
         let stream = connector.call(uri).await.map_err(|error| Unanswered::Unconnected(innermost(&*error)))?;
         let (sender, connection) =
             http1::handshake(stream).await.map_err(|error| Unanswered::Unconnected(innermost(&error)))?;
-        // How it ends is told to whoever uses it.
-        drop(tokio::spawn(connection));
-        Ok(self.pool.fresh(origin, sender))
+        Ok(self.pool.fresh(origin, Wire::new(sender, connection)))
     }
 }
 
@@ -160,113 +159,4 @@ fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use http_body_util::BodyExt;
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::{TcpListener, TcpStream};
-
-    use super::*;
-
-    const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi";
-    const PATIENCE: Duration = Duration::from_secs(20);
-
-    async fn provider() -> (TcpListener, String) {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}/v1/chat", listener.local_addr().unwrap());
-        (listener, url)
-    }
-
-    /// Reads one request's head and gives back its text.
-    async fn read_head(stream: &mut TcpStream) -> String {
-        let mut head = Vec::new();
-        while !head.ends_with(b"\r\n\r\n") {
-            assert_ne!(stream.read_buf(&mut head).await.unwrap(), 0, "the client closed the connection");
-        }
-        String::from_utf8(head).unwrap()
-    }
-
-    async fn ask(client: &Client, url: &str) -> Result<Reply, ClientError> {
-        client.send(Request::get(url).body(Full::default()).unwrap(), PATIENCE).await
-    }
-
-    async fn read(reply: Reply) -> Bytes {
-        reply.body.collect().await.unwrap().to_bytes()
-    }
-
-    #[tokio::test]
-    async fn a_connection_whose_answer_was_read_takes_the_next_request() {
-        let (listener, url) = provider().await;
-        let serving = tokio::spawn(async move {
-            let (mut stream, _) = listener.accept().await.unwrap();
-            for _ in 0..3 {
-                let head = read_head(&mut stream).await;
-                let host = format!("host: {}\r\n", listener.local_addr().unwrap());
-                assert!(head.starts_with("GET /v1/chat HTTP/1.1\r\n") && head.contains(&host), "{head}");
-                stream.write_all(ANSWER).await.unwrap();
-            }
-        });
-        let client = Client::new().unwrap();
-        for _ in 0..3 {
-            assert_eq!(read(ask(&client, &url).await.unwrap()).await, "hi");
-        }
-        serving.await.unwrap();
-    }
-
-    #[tokio::test]
-    async fn a_kept_connection_that_the_provider_closed_is_replaced() {
-        let (listener, url) = provider().await;
-        let serving = tokio::spawn(async move {
-            for _ in 0..3 {
-                let (mut stream, _) = listener.accept().await.unwrap();
-                read_head(&mut stream).await;
-                stream.write_all(ANSWER).await.unwrap();
-            }
-        });
-        let client = Client::new().unwrap();
-        for _ in 0..3 {
-            assert_eq!(read(ask(&client, &url).await.unwrap()).await, "hi");
-        }
-        serving.await.unwrap();
-    }
-
-    #[tokio::test]
-    async fn an_answer_that_is_not_read_to_its_end_takes_its_connection_with_it() {
-        let (listener, url) = provider().await;
-        let client = Client::new().unwrap();
-        let (reply, mut stream) = tokio::join!(ask(&client, &url), async {
-            let (mut stream, _) = listener.accept().await.unwrap();
-            read_head(&mut stream).await;
-            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhi").await.unwrap();
-            stream
-        });
-        drop(reply.unwrap());
-        assert_eq!(stream.read(&mut [0; 8]).await.unwrap(), 0, "the provider must see that nobody listens");
-    }
-
-    #[tokio::test]
-    async fn two_clients_have_no_connection_in_common() {
-        let (listener, url) = provider().await;
-        let serving = tokio::spawn(async move {
-            let mut streams = Vec::new();
-            for _ in 0..2 {
-                let (mut stream, _) = listener.accept().await.unwrap();
-                read_head(&mut stream).await;
-                stream.write_all(ANSWER).await.unwrap();
-                streams.push(stream);
-            }
-        });
-        let client = Client::new().unwrap();
-        for client in [client.apart(), client] {
-            assert_eq!(read(ask(&client, &url).await.unwrap()).await, "hi");
-        }
-        serving.await.unwrap();
-    }
-
-    #[tokio::test]
-    async fn an_address_where_nobody_listens_is_no_cut() {
-        let (listener, url) = provider().await;
-        drop(listener);
-        let refused = ask(&Client::new().unwrap(), &url).await.unwrap_err();
-        assert!(matches!(refused, ClientError::Connect { .. }), "{refused}");
-    }
-}
+mod tests;

@@ -3,6 +3,7 @@
 
 mod client;
 mod edits;
+mod line;
 mod mock;
 mod pool;
 mod reply;

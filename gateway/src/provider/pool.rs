@@ -1,24 +1,23 @@
-//! Connections to providers that wait for their next request, and those in use.
+//! Connections to providers that wait for their next request.
 //!
 //! A pool belongs to one thread's calls. What a general client does for each request (keys that are hashed, channels between waiting and
 //! returning connections) costs more than all else that is done to send it.
+//!
+//! Nobody drives a connection while it waits. That its provider has closed it is seen by the next call, which then takes another, or
+//! by the sweep.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use http::uri::{Authority, Scheme};
-use http::{HeaderValue, Request, Response, Uri};
-use http_body_util::Full;
-use hyper::body::Incoming;
-use hyper::client::conn::http1::SendRequest;
+use http::{HeaderValue, Uri};
+
+use super::line::{Line, Wire};
 
 /// Shorter than any large provider's own limit, so that requests seldom meet a connection that is about to close.
 const IDLE_LIMIT: Duration = Duration::from_secs(60);
-/// The sweep does not wake up more often than this.
-const SWEEP_PAUSE: Duration = Duration::from_secs(1);
-
-pub(super) type Sender = SendRequest<Full<Bytes>>;
+/// How long one that its provider has closed is kept at most.
+const SWEEP_PAUSE: Duration = Duration::from_secs(10);
 
 /// The idle connections. A clone is another handle on the same ones.
 #[derive(Debug, Clone, Default)]
@@ -38,21 +37,12 @@ struct Origin {
     authority: Authority,
     host: HeaderValue,
     /// The one that was used last stands last.
-    idle: Vec<(Sender, Instant)>,
+    idle: Vec<(Box<Wire>, Instant)>,
 }
 
 /// Which origin, by its place in its pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct OriginId(usize);
-
-/// A connection in use. It goes back to its pool when its answer has been read; dropped earlier, it is closed.
-#[derive(Debug)]
-pub(super) struct Line {
-    sender: Sender,
-    origin: OriginId,
-    pool: Pool,
-    pub(super) is_reused: bool,
-}
 
 impl Pool {
     /// The origin of an address and its `Host`; `None` without an authority.
@@ -77,33 +67,28 @@ impl Pool {
         let mut state = self.lock();
         let idle = &mut state.origins[id.0].idle;
         for index in (0..idle.len()).rev() {
-            let (sender, since) = &idle[index];
-            if since.elapsed() >= IDLE_LIMIT {
+            if idle[index].1.elapsed() >= IDLE_LIMIT {
                 // Then all before it are as old.
                 idle.drain(..=index);
                 return None;
             }
-            if sender.is_closed() {
-                idle.remove(index);
-            } else if sender.is_ready() {
-                let (sender, _) = idle.remove(index);
-                return Some(Line { sender, origin: id, pool: self.clone(), is_reused: true });
+            let (wire, _) = idle.remove(index);
+            if wire.is_ready() {
+                return Some(Line::new(wire, id, self.clone(), true));
             }
         }
         None
     }
 
     /// A connection that was made just now.
-    pub(super) fn fresh(&self, id: OriginId, sender: Sender) -> Line {
-        Line { sender, origin: id, pool: self.clone(), is_reused: false }
+    pub(super) fn fresh(&self, id: OriginId, wire: Wire) -> Line {
+        Line::new(Box::new(wire), id, self.clone(), false)
     }
 
-    fn put(&self, id: OriginId, sender: Sender) {
-        if sender.is_closed() {
-            return;
-        }
+    /// Keeps a connection for the next request.
+    pub(super) fn put(&self, id: OriginId, wire: Box<Wire>) {
         let mut state = self.lock();
-        state.origins[id.0].idle.push((sender, Instant::now()));
+        state.origins[id.0].idle.push((wire, Instant::now()));
         let must_sweep = !std::mem::replace(&mut state.is_swept, true);
         drop(state);
         if must_sweep {
@@ -116,14 +101,13 @@ impl Pool {
     }
 
     /// Lets go of what is closed or too old, and says when to look again; not at all once nothing is left.
-    fn let_go(&self) -> Option<Duration> {
+    pub(super) fn let_go(&self) -> Option<Duration> {
         let mut state = self.lock();
         for origin in &mut state.origins {
-            origin.idle.retain(|(sender, since)| !sender.is_closed() && since.elapsed() < IDLE_LIMIT);
+            origin.idle.retain_mut(|(wire, since)| since.elapsed() < IDLE_LIMIT && wire.is_open());
         }
-        let oldest = state.origins.iter().flat_map(|origin| &origin.idle).map(|(_, since)| *since).min();
-        state.is_swept = oldest.is_some();
-        Some(IDLE_LIMIT.saturating_sub(oldest?.elapsed()).max(SWEEP_PAUSE))
+        state.is_swept = state.origins.iter().any(|origin| !origin.idle.is_empty());
+        state.is_swept.then_some(SWEEP_PAUSE)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -135,24 +119,6 @@ impl Pool {
 async fn sweep(pool: Pool) {
     while let Some(pause) = pool.let_go() {
         tokio::time::sleep(pause).await;
-    }
-}
-
-impl Line {
-    /// Sends a request and waits for its answer's head. The error gives the request back where nothing of it was sent.
-    pub(super) async fn send(
-        &mut self,
-        request: Request<Full<Bytes>>,
-    ) -> Result<Response<Incoming>, (hyper::Error, Option<Request<Full<Bytes>>>)> {
-        self.sender.try_send_request(request).await.map_err(|mut error| {
-            let unsent = error.take_message();
-            (error.into_error(), unsent)
-        })
-    }
-
-    /// Its answer has been read to the end.
-    pub(super) fn give_back(self) {
-        self.pool.put(self.origin, self.sender);
     }
 }
 

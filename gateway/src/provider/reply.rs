@@ -10,7 +10,7 @@ use http::{HeaderMap, header, response};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use jiff::Timestamp;
 
-use super::pool::Line;
+use super::line::Line;
 
 /// An answer whose body is still coming.
 #[derive(Debug)]
@@ -102,8 +102,11 @@ impl Source {
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Polled {
         match self {
-            Self::Upstream(body, _) => {
-                let polled = Pin::new(&mut *body).poll_frame(cx);
+            Self::Upstream(body, line) => {
+                let polled = match line {
+                    Some(line) => line.drive(cx, |cx| Pin::new(&mut *body).poll_frame(cx)),
+                    None => Pin::new(&mut *body).poll_frame(cx),
+                };
                 let has_ended = match &polled {
                     Poll::Ready(None) => true,
                     // Nobody asks a body of known length for what comes after its last byte.
