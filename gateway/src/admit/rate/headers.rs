@@ -77,7 +77,8 @@ static NAMES: LazyLock<[Names; 2]> = LazyLock::new(|| {
 /// A time as OpenAI writes it: `1s`, `6m0s`.
 fn spelled(seconds: u64) -> String {
     match seconds / 60 {
-        0 => format!("{seconds}s"),
+        // Most limits are a minute's.
+        0 => seconds.to_string() + "s",
         minutes => format!("{minutes}m{}s", seconds % 60),
     }
 }
