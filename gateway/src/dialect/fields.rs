@@ -116,8 +116,16 @@ impl<'a> Fields<'a> {
     /// A member's raw text.
     #[must_use]
     pub fn raw(&self, name: &str) -> Option<&'a str> {
-        let member = self.members.iter().find(|member| self.name(member) == name)?;
+        let member = self.members.iter().find(|member| self.is_called(member, name))?;
         Some(&self.text[member.value.clone()])
+    }
+
+    /// Most names differ in their lengths: then there is nothing to compare.
+    fn is_called(&self, member: &Member, name: &str) -> bool {
+        match &member.name {
+            Name::At(place) if place.len() != name.len() => false,
+            _ => self.name(member) == name,
+        }
     }
 
     fn name<'m>(&'m self, member: &'m Member) -> &'m str {
@@ -182,7 +190,7 @@ impl<'a> Fields<'a> {
 
     /// From a member's name through the comma behind it; with no comma behind, from the comma in front.
     fn member_span(&self, name: &str) -> Option<(usize, usize)> {
-        let index = self.members.iter().position(|member| self.name(member) == name)?;
+        let index = self.members.iter().position(|member| self.is_called(member, name))?;
         let value_end = |index: usize| self.members[index].value.end;
         let begin = match index.checked_sub(1) {
             // Right behind the value before: its comma goes too.
