@@ -169,8 +169,8 @@ struct WorstCase {
 impl WorstCase {
     /// `None` when nobody knows the price.
     fn of(gateway: &Gateway, ask: &Ask, choice: &Choice, upstream: &Upstream) -> Option<Self> {
-        let prompt = exact(ask.endpoint, &ask.body);
         let fields = ask.fields();
+        let prompt = exact(ask.endpoint, fields.text(), |name| fields.raw(name));
         let ceiling = dearest(gateway, &prompt, choice, upstream, &fields)?;
         let Some(output) = output_limit(ask.endpoint, |name| fields.read(name)) else {
             let amount = ceiling.amount(0);

@@ -161,7 +161,7 @@ impl Scope {
     /// One model on one key.
     #[must_use]
     pub fn key_model(hash: &str, model: &str) -> Self {
-        Self::new(ScopeKind::KeyModel, format!("{hash}/{model}"))
+        Self::new(ScopeKind::KeyModel, [hash, "/", model].concat())
     }
 
     /// Reads `kind:id`. What stands behind the first colon is the id, further colons included.

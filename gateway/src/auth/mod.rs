@@ -349,7 +349,7 @@ fn identify(key: CallerKey, headers: &HeaderMap, peer: SocketAddr, keyring: &Key
     let user_agent = headers.get(USER_AGENT).and_then(|value| value.to_str().ok());
     // Most programs say nothing else of themselves, and to look for each name in vain costs more than to look once for all.
     let tells = headers.keys().any(|name| TELLING.iter().any(|start| name.as_str().starts_with(start)));
-    let said = |name: &HeaderName| headers.get(name).filter(|_| tells).and_then(|value| value.to_str().ok());
+    let said = |name: &HeaderName| if tells { headers.get(name)?.to_str().ok() } else { None };
     let bound = match &key {
         CallerKey::Virtual(record) => record.host.clone(),
         CallerKey::Master => None,

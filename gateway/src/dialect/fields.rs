@@ -3,10 +3,12 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt;
+use std::marker::PhantomData;
 use std::ops::Range;
 
 use bytes::Bytes;
-use serde::de::{Deserializer as _, MapAccess, Visitor};
+use serde::Deserialize;
+use serde::de::{Deserializer as _, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
@@ -64,14 +66,27 @@ impl<'a> Fields<'a> {
     /// # Errors
     /// When the bytes are no JSON object, or name a member twice.
     pub fn parse(body: &'a [u8]) -> Result<Self, FieldsError> {
+        Self::find::<IgnoredAny>(body, None).map(|(fields, _)| fields)
+    }
+
+    /// The same, but reads one member as a type on the way, instead of going through it twice; it is not among the others then.
+    ///
+    /// # Errors
+    /// As [`Fields::parse`], and when that member cannot be read so.
+    pub fn parse_with<T: Deserialize<'a>>(body: &'a [u8], name: &str) -> Result<(Self, Option<T>), FieldsError> {
+        Self::find(body, Some(name))
+    }
+
+    fn find<T: Deserialize<'a>>(body: &'a [u8], taken: Option<&str>) -> Result<(Self, Option<T>), FieldsError> {
         let text = std::str::from_utf8(body).map_err(|_| FieldsError::NotText)?;
         let mut reader = serde_json::Deserializer::from_str(text);
-        let members = reader.deserialize_map(Members(text)).map_err(FieldsError::NotAnObject)?;
+        let members = Members { text, taken, of: PhantomData };
+        let (members, read) = reader.deserialize_map(members).map_err(FieldsError::NotAnObject)?;
         reader.end().map_err(FieldsError::NotAnObject)?;
         let fields = Self { text, members: Cow::Owned(members) };
         match fields.repeated() {
             Some(name) => Err(FieldsError::Twice(name.to_owned())),
-            None => Ok(fields),
+            None => Ok((fields, read)),
         }
     }
 
@@ -92,11 +107,25 @@ impl<'a> Fields<'a> {
         spans.0.iter().all(fits).then_some(Self { text, members: Cow::Borrowed(&spans.0) })
     }
 
+    /// The whole text.
+    #[must_use]
+    pub fn text(&self) -> &'a str {
+        self.text
+    }
+
     /// A member's raw text.
     #[must_use]
     pub fn raw(&self, name: &str) -> Option<&'a str> {
-        let member = self.members.iter().find(|member| self.name(member) == name)?;
+        let member = self.members.iter().find(|member| self.is_called(member, name))?;
         Some(&self.text[member.value.clone()])
+    }
+
+    /// Most names differ in their lengths: then there is nothing to compare.
+    fn is_called(&self, member: &Member, name: &str) -> bool {
+        match &member.name {
+            Name::At(place) if place.len() != name.len() => false,
+            _ => self.name(member) == name,
+        }
     }
 
     fn name<'m>(&'m self, member: &'m Member) -> &'m str {
@@ -114,7 +143,7 @@ impl<'a> Fields<'a> {
 
     /// A member read as a type; `None` when it is missing or of another type.
     #[must_use]
-    pub fn read<T: serde::Deserialize<'a>>(&self, name: &str) -> Option<T> {
+    pub fn read<T: Deserialize<'a>>(&self, name: &str) -> Option<T> {
         serde_json::from_str(self.raw(name)?).ok()
     }
 
@@ -126,11 +155,11 @@ impl<'a> Fields<'a> {
         for edit in edits {
             match edit {
                 Edit::Set(name, value) => match self.raw(name) {
-                    Some(raw) => cuts.push((offset(self.text, raw), raw.len(), Cow::Owned(value.to_string()))),
+                    Some(raw) => cuts.push((offset(self.text, raw), raw.len(), Cow::Owned(written(value)))),
                     None => {
                         added.push_str(&Value::from(name.as_str()).to_string());
                         added.push(':');
-                        added.push_str(&value.to_string());
+                        added.push_str(&written(value));
                         added.push(',');
                     }
                 },
@@ -161,7 +190,7 @@ impl<'a> Fields<'a> {
 
     /// From a member's name through the comma behind it; with no comma behind, from the comma in front.
     fn member_span(&self, name: &str) -> Option<(usize, usize)> {
-        let index = self.members.iter().position(|member| self.name(member) == name)?;
+        let index = self.members.iter().position(|member| self.is_called(member, name))?;
         let value_end = |index: usize| self.members[index].value.end;
         let begin = match index.checked_sub(1) {
             // Right behind the value before: its comma goes too.
@@ -193,6 +222,11 @@ impl<'a> Fields<'a> {
     }
 }
 
+/// A value as JSON; what `to_string` gives too, which is slower.
+fn written(value: &Value) -> String {
+    serde_json::to_string(value).unwrap_or_else(|_| value.to_string())
+}
+
 /// Where a slice of the text begins.
 fn offset(text: &str, slice: &str) -> usize {
     slice.as_ptr() as usize - text.as_ptr() as usize
@@ -214,11 +248,15 @@ fn close_comma(out: &mut String) {
     }
 }
 
-/// Finds the members of the object that this text holds.
-struct Members<'t>(&'t str);
+/// Finds the members of the object that this text holds, and reads one of them.
+struct Members<'t, T> {
+    text: &'t str,
+    taken: Option<&'t str>,
+    of: PhantomData<T>,
+}
 
-impl<'de> Visitor<'de> for Members<'_> {
-    type Value = Vec<Member>;
+impl<'de, T: Deserialize<'de>> Visitor<'de> for Members<'_, T> {
+    type Value = (Vec<Member>, Option<T>);
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a JSON object")
@@ -226,25 +264,31 @@ impl<'de> Visitor<'de> for Members<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let place = |slice: &str| {
-            let at = offset(self.0, slice);
+            let at = offset(self.text, slice);
             at..at + slice.len()
         };
-        let mut members = Vec::with_capacity(16);
+        let (mut members, mut read) = (Vec::with_capacity(16), None);
         while let Some(Text(name)) = map.next_key()? {
+            if self.taken == Some(&*name) {
+                if read.replace(map.next_value()?).is_some() {
+                    return Err(serde::de::Error::custom("it stands twice"));
+                }
+                continue;
+            }
             let name = match name {
                 Cow::Borrowed(name) => Name::At(place(name)),
                 Cow::Owned(name) => Name::Unescaped(name),
             };
             members.push(Member { name, value: place(map.next_value::<&'de RawValue>()?.get()) });
         }
-        Ok(members)
+        Ok((members, read))
     }
 }
 
 /// A name as it is read: borrowed where it holds no escapes. (`Cow` alone would always copy.)
 struct Text<'a>(Cow<'a, str>);
 
-impl<'de> serde::Deserialize<'de> for Text<'de> {
+impl<'de> Deserialize<'de> for Text<'de> {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct AnyText;
         impl<'de> Visitor<'de> for AnyText {
@@ -264,103 +308,4 @@ impl<'de> serde::Deserialize<'de> for Text<'de> {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-    use serde_json::json;
-
-    use super::*;
-
-    fn edited(text: &str, edits: &[Edit]) -> String {
-        String::from_utf8(Fields::parse(text.as_bytes()).unwrap().apply(edits).to_vec()).unwrap()
-    }
-
-    fn set(name: &str, value: Value) -> Edit {
-        Edit::Set(name.into(), value)
-    }
-
-    #[test]
-    fn only_the_named_member_changes() {
-        let text = "{ \"a\" : 1.50 ,\n \"model\":\"x\\u0041\", \"z\":[ 1,2 ] }";
-        assert_eq!(edited(text, &[set("model", json!("y"))]), "{ \"a\" : 1.50 ,\n \"model\":\"y\", \"z\":[ 1,2 ] }");
-        assert_eq!(edited(text, &[]), text);
-    }
-
-    #[test]
-    fn members_come_and_go_without_stray_commas() {
-        let remove = |name: &str| Edit::Remove(name.into());
-        assert_eq!(edited(r#"{"a":1,"b":2,"c":3}"#, &[remove("a")]), r#"{"b":2,"c":3}"#);
-        assert_eq!(edited(r#"{"a":1,"b":2,"c":3}"#, &[remove("b")]), r#"{"a":1,"c":3}"#);
-        assert_eq!(edited(r#"{"a":1,"b":2,"c":3}"#, &[remove("c")]), r#"{"a":1,"b":2}"#);
-        assert_eq!(edited(r#"{"a":1,"b":2}"#, &[remove("a"), remove("b")]), "{}");
-        assert_eq!(edited("{}", &[set("x", json!({"y":1}))]), r#"{"x":{"y":1}}"#);
-        assert_eq!(edited(r#"{"a":1}"#, &[set("x", json!(2)), remove("a")]), r#"{"x":2}"#);
-    }
-
-    #[test]
-    fn what_two_readers_would_read_differently_is_refused() {
-        assert!(matches!(Fields::parse(br#"{"model":"a","model":"b"}"#), Err(FieldsError::Twice(_))));
-        assert!(matches!(Fields::parse(b"{\"model\":\"a\",\"mod\\u0065l\":\"b\"}"), Err(FieldsError::Twice(_))));
-        for bad in [&b"[]"[..], b"", b"{", b"{} {}", b"nul", b"{\"a\":}"] {
-            assert!(matches!(Fields::parse(bad), Err(FieldsError::NotAnObject(_))), "{bad:?}");
-        }
-        assert!(matches!(Fields::parse(b"{\"a\":\"\xff\"}"), Err(FieldsError::NotText)));
-    }
-
-    #[test]
-    fn a_twice_named_member_is_found_among_few_and_among_many() {
-        let body = |count: usize, twice: &str| {
-            let members: Vec<String> = (0..count).map(|number| format!("\"m{number}\":1")).collect();
-            format!("{{{},\"{twice}\":2}}", members.join(","))
-        };
-        for count in [1, 5, 24, 25, 5000] {
-            assert!(Fields::parse(body(count, "other").as_bytes()).is_ok(), "{count}");
-            for twice in ["m0".to_owned(), format!("m{}", count - 1)] {
-                assert!(
-                    matches!(Fields::parse(body(count, &twice).as_bytes()), Err(FieldsError::Twice(name)) if name == twice)
-                );
-            }
-        }
-    }
-
-    #[test]
-    fn members_found_once_are_found_again_by_their_places() {
-        let body = "{\"a\":[1], \"m\\u0065\" : \"x\"}".as_bytes();
-        let spans = Fields::parse(body).unwrap().spans();
-        let again = Fields::at(body, &spans).unwrap();
-        assert_eq!((again.raw("a"), again.raw("me"), again.raw("b")), (Some("[1]"), Some("\"x\""), None));
-        assert!(Fields::at(b"{}", &spans).is_none());
-    }
-
-    fn object() -> impl Strategy<Value = serde_json::Map<String, Value>> {
-        let leaf = prop_oneof![
-            Just(Value::Null),
-            any::<bool>().prop_map(Value::from),
-            any::<i32>().prop_map(Value::from),
-            "\\PC{0,6}".prop_map(Value::from)
-        ];
-        let value = leaf.prop_recursive(2, 8, 3, |inner| {
-            prop_oneof![
-                prop::collection::vec(inner.clone(), 0..3).prop_map(Value::from),
-                prop::collection::hash_map("[a-e,{}\"]{1,2}", inner, 0..3)
-                    .prop_map(|m| Value::Object(m.into_iter().collect()))
-            ]
-        });
-        prop::collection::hash_map("[a-e,{}\"\\\\]{1,2}", value, 0..6).prop_map(|map| map.into_iter().collect())
-    }
-
-    proptest! {
-        #[test]
-        fn an_edit_means_the_same_as_on_the_parsed_object(mut map in object(), name in "[a-e]", pretty: bool, remove: bool) {
-            let text = if pretty { serde_json::to_string_pretty(&map) } else { serde_json::to_string(&map) }.unwrap();
-            let edit = if remove {
-                map.remove(&name);
-                Edit::Remove(name)
-            } else {
-                map.insert(name.clone(), json!({"new": [1, "x"]}));
-                set(&name, json!({"new": [1, "x"]}))
-            };
-            let after: serde_json::Map<String, Value> = serde_json::from_str(&edited(&text, &[edit])).unwrap();
-            prop_assert_eq!(after, map);
-        }
-    }
-}
+mod tests;

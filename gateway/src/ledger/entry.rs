@@ -133,7 +133,8 @@ impl Entry {
         self.cost.amount.map(|NanoDollars(nanos)| nanos)
     }
 
-    /// Shows the entry as a row, with what strangers wrote cut to a length that a row can bear.
+    /// Shows the entry as a row, with what strangers wrote cut to a length that a row can bear. (A workload's name is short and
+    /// printable by its type.)
     pub(super) fn with_record<R>(&self, show: impl FnOnce(&Record<'_>) -> R) -> R {
         let host = self.caller.host.text();
         let usage = self.usage.as_ref().and_then(|usage| serde_json::to_string(usage).ok());
@@ -148,7 +149,7 @@ impl Entry {
             kind: self.kind.word(),
             host: cut(&host),
             host_source: self.caller.host.source(),
-            workload: cut(self.caller.workload.as_str()),
+            workload: self.caller.workload.as_str(),
             key_alias: cut(self.caller.key.alias()),
             key_hash: &self.caller.key_hash,
             user_id: self.caller.key.user().map(cut),
@@ -158,7 +159,7 @@ impl Entry {
             endpoint: self.endpoint,
             model_requested: cut(&self.model_requested),
             model: cut(&self.model),
-            provider: cut(self.provider),
+            provider: self.provider,
             deployment_id: cut(&self.deployment_id),
             status: self.status.word(),
             http_status: self.http_status,

@@ -72,7 +72,7 @@ pub(super) fn entry(change: impl FnOnce(&mut Entry)) -> Entry {
         endpoint: "chat",
         model_requested: "gpt-x".into(),
         model: "gpt-x".into(),
-        provider: "openai".into(),
+        provider: "openai",
         deployment_id: "d".into(),
         status: Status::Success,
         http_status: Some(200),

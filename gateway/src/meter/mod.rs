@@ -207,7 +207,7 @@ impl Meter {
         let Ok(fields) = Fields::parse(data) else { return Verdict::Pass };
         self.read_identity(&fields);
         self.read_error(&fields);
-        let counted = self.read_openai_usage(&fields);
+        let counted = self.read_openai_usage(&fields, fields.read("usage"));
         if !counted {
             return Verdict::Pass;
         }
@@ -225,12 +225,12 @@ impl Meter {
                 let Ok(fields) = Fields::parse(data) else { return Verdict::Pass };
                 if let Some(Ok(message)) = fields.raw("message").map(|raw| Fields::parse(raw.as_bytes())) {
                     self.read_identity(&message);
-                    self.read_message_usage(&message, false);
+                    self.read_message_usage(message.read("usage"), false);
                 }
             }
             Some("message_delta") => {
                 if let Ok(fields) = Fields::parse(data) {
-                    self.read_message_usage(&fields, true);
+                    self.read_message_usage(fields.read("usage"), true);
                 }
             }
             Some("message_stop") => return Verdict::Last,
@@ -256,14 +256,17 @@ impl Meter {
             if let Some(Ok(response)) = fields.raw("response").map(|raw| Fields::parse(raw.as_bytes())) {
                 self.read_identity(&response);
                 self.read_error(&response);
-                self.read_openai_usage(&response);
+                self.read_openai_usage(&response, response.read("usage"));
             }
         }
         if is_last { Verdict::Last } else { Verdict::Pass }
     }
 
     fn read_json(&mut self, body: &[u8]) {
-        let Ok(fields) = Fields::parse(body) else {
+        let parsed = Fields::parse_with(body, "usage");
+        // A usage that cannot be read does not hide the rest.
+        let parsed = parsed.or_else(|_| Fields::parse(body).map(|fields| (fields, None)));
+        let Ok((fields, usage)) = parsed else {
             if self.failed {
                 self.reading.error = Some(shorten(&String::from_utf8_lossy(body)));
             } else {
@@ -278,9 +281,9 @@ impl Meter {
             return;
         }
         match self.endpoint.dialect() {
-            Dialect::Anthropic => self.read_message_usage(&fields, true),
+            Dialect::Anthropic => self.read_message_usage(usage, true),
             Dialect::OpenAi | Dialect::Responses => {
-                self.read_openai_usage(&fields);
+                self.read_openai_usage(&fields, usage);
             }
         }
         if self.reading.usage.is_none() {
@@ -288,8 +291,7 @@ impl Meter {
         }
     }
 
-    fn read_message_usage(&mut self, fields: &Fields<'_>, is_final: bool) {
-        let usage = fields.read::<Node<'_>>("usage");
+    fn read_message_usage(&mut self, usage: Option<Node<'_>>, is_final: bool) {
         self.counts.merge(usage.as_ref(), is_final);
         if let Some(usage) = usage {
             self.reading.reported_cost = reported::cost(&usage).or(self.reading.reported_cost);
@@ -298,11 +300,11 @@ impl Meter {
         }
     }
 
-    /// Whether there was a usage object that counts something.
-    fn read_openai_usage(&mut self, fields: &Fields<'_>) -> bool {
+    /// Whether there was a usage object that counts something. `usage` is what stands under that name among the fields.
+    fn read_openai_usage(&mut self, fields: &Fields<'_>, usage: Option<Node<'_>>) -> bool {
         // Groq's streams say it in a member of their own (console.groq.com/docs, streaming).
         let groq = || fields.read::<Node<'_>>("x_groq")?.get("usage").cloned();
-        let Some(usage) = fields.read::<Node<'_>>("usage").or_else(groq).filter(Node::is_object) else { return false };
+        let Some(usage) = usage.or_else(groq).filter(Node::is_object) else { return false };
         self.reading.reported_cost = reported::cost(&usage).or(self.reading.reported_cost);
         let Some(mut counted) = openai::usage(&usage, self.reading.model.as_deref()) else { return false };
         if self.endpoint.dialect() == Dialect::Responses {

@@ -14,14 +14,10 @@ const OUTPUT_DETAILS: [&str; 3] = ["completion_tokens_details", "output_tokens_d
 /// What was used; `None` when the object counts nothing. `model`: the one that answered, if it is known by now.
 pub(super) fn usage(usage: &Node<'_>, model: Option<&str>) -> Option<Usage> {
     let count = |names: &[&str]| names.iter().find_map(|name| number(usage.get(name)));
-    let detail = |sides: [&str; 3], name: &str| {
-        let side = sides.iter().find_map(|side| usage.get(side).filter(|side| side.is_object()))?;
-        number(side.get(name))
-    };
-    let cached = |name: &str| {
-        let side = INPUT_DETAILS.iter().find_map(|side| usage.get(side)?.get("cached_tokens_details"))?;
-        number(side.get(name))
-    };
+    let side = |names: [&str; 3]| names.iter().find_map(|name| usage.get(name).filter(|side| side.is_object()));
+    let (read, written) = (side(INPUT_DETAILS), side(OUTPUT_DETAILS));
+    let cached = INPUT_DETAILS.iter().find_map(|name| usage.get(name)?.get("cached_tokens_details"));
+    let detail = |side: Option<&Node<'_>>, name: &str| number(side?.get(name));
     let input = count(&["prompt_tokens", "input_tokens"]);
     let output = count(&["completion_tokens", "output_tokens"]);
     let audio_input_ms = milliseconds(usage.get("prompt_audio_seconds").or_else(|| usage.get("seconds")));
@@ -31,7 +27,7 @@ pub(super) fn usage(usage: &Node<'_>, model: Option<&str>) -> Option<Usage> {
         return None;
     }
     let input = input.or(total.filter(|_| output.is_none())).unwrap_or(0);
-    let reasoning = detail(OUTPUT_DETAILS, "reasoning_tokens");
+    let reasoning = detail(written, "reasoning_tokens");
     // Some count reasoning beside the output instead of inside it:
     // - xAI ("counted separately from completion_tokens, but … in the total_tokens", docs.x.ai, consumption and rate limits). Its
     //   Responses API counts inside; the total tells which.
@@ -52,23 +48,23 @@ pub(super) fn usage(usage: &Node<'_>, model: Option<&str>) -> Option<Usage> {
         (None | Some(0), _) if thinks_in_total => (output + hidden, hidden),
         (reasoning, _) => (output, reasoning.unwrap_or(0)),
     };
-    let cache_write = detail(INPUT_DETAILS, "cache_write_tokens")
-        .or_else(|| detail(INPUT_DETAILS, "cache_creation_input_tokens"))
-        .or_else(|| detail(INPUT_DETAILS, "cache_creation_tokens"));
-    let cache_read = detail(INPUT_DETAILS, "cached_tokens").filter(|count| *count > 0);
+    let cache_write = detail(read, "cache_write_tokens")
+        .or_else(|| detail(read, "cache_creation_input_tokens"))
+        .or_else(|| detail(read, "cache_creation_tokens"));
+    let cache_read = detail(read, "cached_tokens").filter(|count| *count > 0);
     let search_context = usage.get("search_context_size").and_then(Node::as_str).and_then(SearchContext::parse);
     Some(Usage {
         input,
         cache_read: cache_read.or_else(|| count(&["prompt_cache_hit_tokens", "cached_tokens"])).unwrap_or(0),
-        cache_read_audio: cached("audio_tokens").unwrap_or(0),
-        cache_read_image: cached("image_tokens").unwrap_or(0),
+        cache_read_audio: detail(cached, "audio_tokens").unwrap_or(0),
+        cache_read_image: detail(cached, "image_tokens").unwrap_or(0),
         cache_write_5m: cache_write.unwrap_or(0),
-        audio_input: detail(INPUT_DETAILS, "audio_tokens").unwrap_or(0),
-        image_input: detail(INPUT_DETAILS, "image_tokens").unwrap_or(0),
+        audio_input: detail(read, "audio_tokens").unwrap_or(0),
+        image_input: detail(read, "image_tokens").unwrap_or(0),
         output,
         reasoning,
-        audio_output: detail(OUTPUT_DETAILS, "audio_tokens").unwrap_or(0),
-        image_output: detail(OUTPUT_DETAILS, "image_tokens").unwrap_or(0),
+        audio_output: detail(written, "audio_tokens").unwrap_or(0),
+        image_output: detail(written, "image_tokens").unwrap_or(0),
         citations: count(&["citation_tokens"]).unwrap_or(0),
         // Perplexity's ordinary models say how they searched, but not how often: once.
         searches: count(&["num_search_queries"]).unwrap_or_else(|| search_context.map_or(0, |_| 1)),

@@ -76,9 +76,11 @@ static NAMES: LazyLock<[Names; 2]> = LazyLock::new(|| {
 
 /// A time as OpenAI writes it: `1s`, `6m0s`.
 fn spelled(seconds: u64) -> String {
+    // Each answer has one: without the way through formatting.
+    let rest = (seconds % 60).to_string() + "s";
     match seconds / 60 {
-        0 => format!("{seconds}s"),
-        minutes => format!("{minutes}m{}s", seconds % 60),
+        0 => rest,
+        minutes => minutes.to_string() + "m" + &rest,
     }
 }
 

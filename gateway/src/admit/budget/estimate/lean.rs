@@ -13,66 +13,48 @@ const PER_MESSAGE: usize = 8;
 const SYNTAX: usize = 20;
 
 /// Members that no provider puts into the prompt.
-#[derive(Debug, Default, serde::Deserialize)]
-#[serde(default)]
-struct Settings<'a> {
-    #[serde(borrow)]
-    messages: Option<Vec<&'a RawValue>>,
-    #[serde(borrow)]
-    model: Option<&'a RawValue>,
-    #[serde(borrow)]
-    stream: Option<&'a RawValue>,
-    #[serde(borrow)]
-    stream_options: Option<&'a RawValue>,
-    #[serde(borrow)]
-    max_tokens: Option<&'a RawValue>,
-    #[serde(borrow)]
-    max_completion_tokens: Option<&'a RawValue>,
-    #[serde(borrow)]
-    max_output_tokens: Option<&'a RawValue>,
-    #[serde(borrow)]
-    temperature: Option<&'a RawValue>,
-    #[serde(borrow)]
-    top_p: Option<&'a RawValue>,
-    #[serde(borrow)]
-    seed: Option<&'a RawValue>,
-    #[serde(borrow)]
-    user: Option<&'a RawValue>,
-    #[serde(borrow)]
-    metadata: Option<&'a RawValue>,
-}
+const SETTINGS: [&str; 11] = [
+    "model",
+    "stream",
+    "stream_options",
+    "max_tokens",
+    "max_completion_tokens",
+    "max_output_tokens",
+    "temperature",
+    "top_p",
+    "seed",
+    "user",
+    "metadata",
+];
 
-/// Bytes of the body that are neither text for the model nor stand for any. Never more than there are.
-pub(super) fn not_prompt(json: &str) -> usize {
+/// Bytes of the body that are neither text for the model nor stand for any. Never more than there are. `member` gives the text of
+/// a member.
+pub(super) fn not_prompt<'a>(json: &str, member: impl Fn(&str) -> Option<&'a str>) -> usize {
     if json.len() > LARGEST {
         return 0;
     }
-    let Ok(settings) = serde_json::from_str::<Settings<'_>>(json) else { return 0 };
-    let members = [
-        ("model", settings.model),
-        ("stream", settings.stream),
-        ("stream_options", settings.stream_options),
-        ("max_tokens", settings.max_tokens),
-        ("max_completion_tokens", settings.max_completion_tokens),
-        ("max_output_tokens", settings.max_output_tokens),
-        ("temperature", settings.temperature),
-        ("top_p", settings.top_p),
-        ("seed", settings.seed),
-        ("user", settings.user),
-        ("metadata", settings.metadata),
-    ];
+    let given = |name: &str| member(name).filter(|raw| *raw != "null");
+    let messages = given("messages").map(serde_json::from_str::<Vec<&RawValue>>).transpose();
+    let Ok(messages) = messages else { return 0 };
     // The name with its quotes, the colon, the value.
-    let set: usize = members.into_iter().filter_map(|(name, raw)| Some(name.len() + 3 + raw?.get().len())).sum();
-    let messages = settings.messages.as_deref().unwrap_or_default();
-    let around = |message: &&&RawValue| message.get().len().saturating_sub(PER_MESSAGE).min(SYNTAX);
-    let syntax: usize = messages.iter().map(|message| around(&message)).sum();
+    let set: usize = SETTINGS.iter().filter_map(|name| Some(name.len() + 3 + given(name)?.len())).sum();
+    let messages = messages.unwrap_or_default();
+    let around = |message: &&RawValue| message.get().len().saturating_sub(PER_MESSAGE).min(SYNTAX);
+    let syntax: usize = messages.iter().map(around).sum();
     let list = if messages.is_empty() { 0 } else { "\"messages\":[]".len() };
     set + syntax + list
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
     use super::*;
+
+    fn not_prompt(json: &str) -> usize {
+        let members: HashMap<String, &RawValue> = serde_json::from_str(json).unwrap();
+        super::not_prompt(json, |name| members.get(name).map(|raw| raw.get()))
+    }
 
     #[test]
     fn a_short_question_is_counted_as_its_text_and_little_more() {
@@ -85,7 +67,7 @@ mod tests {
     fn messages_without_text_do_not_pay_for_others() {
         let empty = r#"{"messages":[{},{},{},{"role":"a"}]}"#;
         assert_eq!(not_prompt(empty), "\"messages\":[]".len() + (r#"{"role":"a"}"#.len() - 8));
-        assert_eq!(not_prompt("[]"), 0);
+        assert_eq!(not_prompt(r#"{"model":"x","messages":1}"#), 0);
         assert_eq!(not_prompt(&format!(r#"{{"model":"{}"}}"#, "x".repeat(20_000))), 0);
     }
 }

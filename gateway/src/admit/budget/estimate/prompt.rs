@@ -81,35 +81,28 @@ pub fn image_bound(endpoint: Endpoint) -> u64 {
     }
 }
 
-/// The bound of a body that has been read. What cannot be understood is open.
+/// The bound of a body that has been read: `member` gives the text of its members by name. What cannot be understood is open.
 #[must_use]
-pub fn exact(endpoint: Endpoint, body: &[u8]) -> PromptBound {
-    let mut bound = PromptBound { tokens: rough(body.len()), ..PromptBound::default() };
-    let parsed = std::str::from_utf8(body).ok().and_then(|json| Some((json, serde_json::from_str(json).ok()?)));
-    let Some((json, request)) = parsed else {
+pub fn exact<'a>(endpoint: Endpoint, json: &'a str, member: impl Fn(&str) -> Option<&'a str>) -> PromptBound {
+    let mut bound = PromptBound { tokens: rough(json.len()), ..PromptBound::default() };
+    let Some(request) = Request::read(endpoint, &member) else {
         bound.refers_elsewhere = true;
         return bound;
     };
-    let request: Request<'_> = request;
     let mut pictures = 0;
     for items in [&request.messages, &request.input, &request.system] {
         look(items, &mut bound, &mut pictures);
     }
-    let tools = request.tools.as_deref().unwrap_or_default();
-    bound.server_tools =
-        tools.iter().any(|tool| tool.kind.is_some() && !is_client_tool(&text(tool.kind).unwrap_or_default()))
-            || [request.mcp_servers, request.web_search_options, request.plugins, request.container]
-                .iter()
-                .any(Option::is_some);
-    bound.refers_elsewhere |= request.previous_response_id.is_some()
-        || request.conversation.is_some()
-        || (endpoint == Endpoint::Responses && request.prompt.is_some());
+    let tools = request.tools;
+    bound.server_tools = request.server_tools
+        || tools.iter().any(|tool| tool.kind.is_some() && !is_client_tool(&text(tool.kind).unwrap_or_default()));
+    bound.refers_elsewhere |= request.refers_elsewhere;
     bound.cache_1h |=
         lasts_an_hour(request.cache_control) || tools.iter().any(|tool| lasts_an_hour(tool.cache_control));
     bound.tier = text(request.service_tier).map(std::borrow::Cow::into_owned);
     bound.has_images = bound.images > 0;
     let with_tools = if tools.is_empty() { 0 } else { WITH_TOOLS };
-    let text = decoded_len(json).saturating_sub(pictures + not_prompt(json));
+    let text = decoded_len(json).saturating_sub(pictures + not_prompt(json, &member));
     bound.tokens =
         (FIXED + with_tools + count(text)).saturating_add(bound.images.saturating_mul(image_bound(endpoint)));
     bound

@@ -4,36 +4,46 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use fleetgate_wire::endpoint::Endpoint;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor, value::MapAccessDeserializer};
 use serde_json::value::RawValue;
 
 type Raw<'a> = Option<&'a RawValue>;
 
 /// A request of any dialect.
-#[derive(Debug, Default, serde::Deserialize)]
-#[serde(default)]
+#[derive(Debug)]
 pub(super) struct Request<'a> {
-    #[serde(borrow)]
     pub(super) messages: Items<'a>,
-    #[serde(borrow)]
     pub(super) input: Items<'a>,
-    #[serde(borrow)]
     pub(super) system: Items<'a>,
-    #[serde(borrow)]
-    pub(super) tools: Option<Vec<Tool<'a>>>,
-    #[serde(borrow)]
+    pub(super) tools: Vec<Tool<'a>>,
     pub(super) cache_control: Raw<'a>,
-    #[serde(borrow)]
     pub(super) service_tier: Raw<'a>,
-    /// A text for completions, a stored template for responses.
-    #[serde(borrow)]
-    pub(super) prompt: Raw<'a>,
-    pub(super) previous_response_id: Option<IgnoredAny>,
-    pub(super) conversation: Option<IgnoredAny>,
-    pub(super) container: Option<IgnoredAny>,
-    pub(super) mcp_servers: Option<IgnoredAny>,
-    pub(super) web_search_options: Option<IgnoredAny>,
-    pub(super) plugins: Option<IgnoredAny>,
+    /// It goes on from an earlier response, or is a stored template. (For others than responses a `prompt` is a text.)
+    pub(super) refers_elsewhere: bool,
+    /// It asks the provider to search or run something, beside what its tools say.
+    pub(super) server_tools: bool,
+}
+
+impl<'a> Request<'a> {
+    /// Reads the members that matter, of which `member` gives the text; `None` when one of them cannot be understood.
+    pub(super) fn read(endpoint: Endpoint, member: impl Fn(&str) -> Option<&'a str>) -> Option<Self> {
+        let given = |name: &str| member(name).filter(|raw| *raw != "null");
+        let items = |name| given(name).map_or_else(|| Some(Items::default()), |raw| serde_json::from_str(raw).ok());
+        let raw = |name| given(name).and_then(|raw| serde_json::from_str(raw).ok());
+        let has = |names: &[&str]| names.iter().any(|name| given(name).is_some());
+        Some(Self {
+            messages: items("messages")?,
+            input: items("input")?,
+            system: items("system")?,
+            tools: given("tools").map_or_else(|| Some(Vec::new()), |raw| serde_json::from_str(raw).ok())?,
+            cache_control: raw("cache_control"),
+            service_tier: raw("service_tier"),
+            refers_elsewhere: has(&["previous_response_id", "conversation"])
+                || (endpoint == Endpoint::Responses && has(&["prompt"])),
+            server_tools: has(&["mcp_servers", "web_search_options", "plugins", "container"]),
+        })
+    }
 }
 
 /// A tool that the model may use.

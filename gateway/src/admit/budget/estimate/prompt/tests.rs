@@ -1,9 +1,16 @@
+use std::collections::HashMap;
+
 use serde_json::{Value, json};
 
 use super::*;
 
 fn bound(endpoint: Endpoint, body: &Value) -> PromptBound {
-    exact(endpoint, body.to_string().as_bytes())
+    bound_of(endpoint, &body.to_string())
+}
+
+fn bound_of(endpoint: Endpoint, body: &str) -> PromptBound {
+    let members: HashMap<String, &RawValue> = serde_json::from_str(body).unwrap();
+    exact(endpoint, body, |name| members.get(name).map(|raw| raw.get()))
 }
 
 fn message(block: &Value) -> Value {
@@ -78,7 +85,7 @@ fn what_is_not_in_the_body_is_bounded_by_the_window_only() {
     ] {
         assert!(open(Endpoint::Responses, body.clone()), "{body}");
     }
-    assert!(exact(Endpoint::Chat, b"{").is_open());
+    assert!(exact(Endpoint::Chat, "{", |_| Some("{")).is_open());
     for body in [
         message(&json!({"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": "long"}})),
         json!({"input": "x", "previous_response_id": null, "tools": [{"type": "function", "name": "f"}, {"type": "custom"}]}),
@@ -93,8 +100,8 @@ fn what_is_not_in_the_body_is_bounded_by_the_window_only() {
 
 #[test]
 fn an_escaped_name_is_read_as_what_it_stands_for() {
-    let body = br#"{"messages":[{"content":[{"ty\u0070e":"im\u0061ge","source":{"type":"url","url":"https://x"}}]}]}"#;
-    assert_eq!(exact(Endpoint::Messages, body).images, 1);
+    let body = r#"{"messages":[{"content":[{"ty\u0070e":"im\u0061ge","source":{"type":"url","url":"https://x"}}]}]}"#;
+    assert_eq!(bound_of(Endpoint::Messages, body).images, 1);
 }
 
 #[test]
