@@ -143,12 +143,12 @@ impl KeyHash {
     /// The hash as 64 hexadecimal digits.
     #[must_use]
     pub fn hex(&self) -> String {
-        // Written for every row, label and scope.
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        // Written for every call. Without a table it is done for many bytes at once.
+        let digit = |nibble: u8| nibble + if nibble > 9 { b'a' - 10 } else { b'0' };
         let mut text = [0; 64];
-        for (pair, byte) in text.chunks_exact_mut(2).zip(self.0) {
-            pair[0] = DIGITS[usize::from(byte >> 4)];
-            pair[1] = DIGITS[usize::from(byte & 15)];
+        for (at, byte) in self.0.into_iter().enumerate() {
+            text[2 * at] = digit(byte >> 4);
+            text[2 * at + 1] = digit(byte & 15);
         }
         // Digits and letters only.
         std::str::from_utf8(&text).unwrap_or_default().to_owned()

@@ -211,11 +211,9 @@ impl<'a> Fields<'a> {
         const FEW: usize = 24;
         let name = |index: usize| self.name(&self.members[index]);
         if self.members.len() <= FEW {
-            return (1..self.members.len())
-                .map(name)
-                .enumerate()
-                .find(|(at, this)| (0..=*at).map(name).any(|earlier| earlier == *this))
-                .map(|(_, name)| name);
+            let is_among =
+                |before: usize, name| self.members[..before].iter().any(|member| self.is_called(member, name));
+            return (1..self.members.len()).find(|at| is_among(*at, name(*at))).map(name);
         }
         let mut names = HashSet::with_capacity(self.members.len());
         (0..self.members.len()).map(name).find(|name| !names.insert(*name))

@@ -10,6 +10,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use http::header::{CONNECTION, HOST};
 use http::{HeaderValue, Method, Request, Uri, Version};
 use http_body_util::BodyExt;
@@ -162,11 +164,14 @@ async fn serve_http1<H, F>(
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
     let mut connection = pin!(connection);
+    // In a set of its own it is looked at when it is woken, and not at each step of the connection: that would take a lock.
+    let mut ending = FuturesUnordered::from_iter([crossed(&mut stopping, linger)]);
     let result = tokio::select! {
         // What has come by now is served, however late this task is.
         biased;
         result = connection.as_mut() => result,
-        () = crossed(&mut stopping, linger) => {
+        Some(()) = ending.next() => {
+            drop(ending);
             connection.as_mut().graceful_shutdown();
             tokio::select! {
                 result = connection.as_mut() => result,
