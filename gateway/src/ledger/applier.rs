@@ -12,7 +12,7 @@ use super::journal::{Batch, Journal, Segment};
 use super::store::{ApplyError, Store};
 
 /// How long rows gather before they are written together, unless somebody wants to read them.
-const GATHER: Duration = Duration::from_millis(50);
+const GATHER: Duration = Duration::from_millis(100);
 /// How often one who waits for rows looks whether there is trouble.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// How long to wait before a failed batch is tried again.

@@ -114,7 +114,8 @@ impl Client {
         loop {
             let mut line = match self.pool.take(origin) {
                 Some(line) => line,
-                None => self.connect(origin, uri.clone()).await?,
+                // Apart: a rare way must not make the future of every call larger.
+                None => Box::pin(self.connect(origin, uri.clone())).await?,
             };
             match line.send(request).await {
                 Ok(answer) => {

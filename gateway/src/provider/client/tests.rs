@@ -116,12 +116,13 @@ async fn dribble(stream: &mut TcpStream, answer: &[u8]) {
 }
 
 async fn answers_come_whole_however_they_are_cut() {
+    const CONTINUED: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi";
     const CHUNKED: &[u8] = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\none\r\n3\r\ntwo\r\n0\r\n\r\n";
     let (listener, url) = provider().await;
     let serving = tokio::spawn(async move {
         let (mut stream, _) = listener.accept().await.unwrap();
         stream.set_nodelay(true).unwrap();
-        for answer in [ANSWER, CHUNKED] {
+        for answer in [ANSWER, CONTINUED, CHUNKED] {
             read_head(&mut stream).await;
             stream.write_all(answer).await.unwrap();
             read_head(&mut stream).await;
@@ -129,7 +130,7 @@ async fn answers_come_whole_however_they_are_cut() {
         }
     });
     let client = Client::new().unwrap();
-    for expected in ["hi", "hi", "onetwo", "onetwo"] {
+    for expected in ["hi", "hi", "hi", "hi", "onetwo", "onetwo"] {
         assert_eq!(read(ask(&client, &url).await.unwrap()).await, expected);
     }
     serving.await.unwrap();
@@ -279,4 +280,45 @@ async fn a_kept_connection_that_nobody_uses_is_let_go_when_its_provider_closes_i
     };
     tokio::time::timeout(PATIENCE, let_go).await.expect("the sweep sees that it was closed");
     assert_eq!(stream.read(&mut [0; 8]).await.unwrap(), 0, "and closes it, too");
+}
+
+#[tokio::test]
+async fn an_answer_that_is_cut_says_how() {
+    const CUTS: [(&[u8], &str); 4] = [
+        (b"", "connection closed before message completed"),
+        (b"HTTP/1.1 20", "connection closed before message completed"),
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhi", "body"),
+        (b"nonsense\r\n\r\n", "invalid HTTP version"),
+    ];
+    let (listener, url) = provider().await;
+    let serving = tokio::spawn(async move {
+        for (cut, _) in CUTS {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            read_head(&mut stream).await;
+            stream.write_all(cut).await.unwrap();
+        }
+    });
+    let client = Client::new().unwrap();
+    for (_, expected) in CUTS {
+        let said = match ask(&client, &url).await {
+            Ok(reply) => reply.body.collect().await.unwrap_err().to_string(),
+            Err(error) => error.to_string(),
+        };
+        assert!(said.contains(expected), "{said}");
+    }
+    serving.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_call_that_is_given_up_closes_its_connection() {
+    let (listener, url) = provider().await;
+    let client = Client::new().unwrap();
+    let request = Request::get(&url).body(Full::default()).unwrap();
+    let (given_up, mut stream) = tokio::join!(client.send(request, Duration::from_millis(50)), async {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        read_head(&mut stream).await;
+        stream
+    });
+    assert!(matches!(given_up.unwrap_err(), ClientError::Timeout { .. }));
+    assert_eq!(stream.read(&mut [0; 8]).await.unwrap(), 0, "the provider must see that nobody waits");
 }
