@@ -59,6 +59,9 @@ async fn measure(provider: SocketAddr) {
     let dir = TempDir::new().expect("a temporary directory");
     let floor = Program::new("fleetgate-floor", dir.path()).args([provider.to_string()]);
     let floor = floor.serve(&dir.path().join("floor.log")).await;
+    let recording = [provider.to_string(), dir.path().join("records").display().to_string()];
+    let recording = Program::new("fleetgate-floor", dir.path()).args(recording);
+    let recording = recording.serve(&dir.path().join("floor-wal.log")).await;
     let params = json!({
         "model": "openai/gpt-4.1-mini", "api_base": format!("http://{provider}/v1"), "api_key": "provider-key",
     });
@@ -81,6 +84,7 @@ async fn measure(provider: SocketAddr) {
     let before = Sidecar::for_host("bench").gateway(&gateway).key(&key).start().await;
     let mut targets = vec![
         Target { name: "floor", address: floor.address(), pids: vec![floor.pid()] },
+        Target { name: "floor-wal", address: recording.address(), pids: vec![recording.pid()] },
         Target { name: "gateway", address: gateway.address(), pids: vec![gateway.pid()] },
         Target { name: "gateway+budget", address: budgeted.address(), pids: vec![budgeted.pid()] },
         Target { name: "gateway+limits", address: limited.address(), pids: vec![limited.pid()] },

@@ -3,7 +3,8 @@
 //!
 //! A page that cannot be written (a file system that was made read-only, a disk that fails) kills whoever touches it. So pages are
 //! asked for before they are touched, which gives an error instead (Linux 5.14, `MADV_POPULATE_WRITE`), and asked for again when
-//! the kernel may have taken them back. Where that cannot be done the frame is written with a system call, whose error can be told.
+//! the kernel may have taken them back. Where that cannot be done the rest of the segment is written with system calls, whose errors
+//! can be told.
 
 use std::fs::File;
 use std::time::{Duration, Instant};
@@ -30,6 +31,8 @@ const WRITES_IN_PLACE: [i64; 3] = [0xEF53, 0x5846_5342, 0x0102_1994];
 pub(super) struct Window {
     usable: bool,
     mapped: Option<Mapped>,
+    /// The segment whose pages could not be had.
+    refused: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -44,30 +47,32 @@ impl Window {
     /// One for segments in the same folder as this file.
     pub(super) fn beside(file: &File) -> Self {
         let kind = fstatfs(file).map(|system| system.f_type);
-        Self { usable: kind.is_ok_and(|kind| WRITES_IN_PLACE.contains(&kind)), mapped: None }
+        Self { usable: kind.is_ok_and(|kind| WRITES_IN_PLACE.contains(&kind)), ..Self::shut() }
     }
 
     /// One that is never used.
     pub(super) fn shut() -> Self {
-        Self { usable: false, mapped: None }
+        Self { usable: false, mapped: None, refused: None }
     }
 
     /// Writes a frame behind what a segment has. `false` when that must be done with a system call.
     pub(super) fn write(&mut self, segment: &Segment, frame: &[u8]) -> bool {
-        if !self.usable {
+        if !self.usable || self.refused == Some(segment.id) {
             return false;
         }
         let at = segment.end();
         if !self.mapped.as_ref().is_some_and(|mapped| mapped.has(segment.id, at, frame.len())) {
             self.mapped = Mapped::new(segment, at);
         }
-        let Some(mapped) = &mut self.mapped else { return false };
-        if !mapped.is_writable(at, frame.len()) {
-            self.mapped = None;
-            return false;
+        if let Some(mapped) = &mut self.mapped
+            && mapped.is_writable(at, frame.len())
+        {
+            mapped.map[at - mapped.start..][..frame.len()].copy_from_slice(frame);
+            return true;
         }
-        mapped.map[at - mapped.start..][..frame.len()].copy_from_slice(frame);
-        true
+        self.mapped = None;
+        self.refused = Some(segment.id);
+        false
     }
 }
 
@@ -106,7 +111,7 @@ mod tests {
     }
 
     fn open() -> Window {
-        Window { usable: true, mapped: None }
+        Window { usable: true, ..Window::shut() }
     }
 
     #[test]
@@ -156,6 +161,8 @@ mod tests {
         let read_only = Segment::over(File::open(&path).unwrap(), &path, 1);
         let mut window = open();
         assert!(!window.write(&read_only, b"frame") && window.mapped.is_none());
+        assert_eq!(window.refused, Some(1), "it is not tried with each frame");
+        assert!(window.write(&Segment::allocate(dir.path(), 2).unwrap(), b"frame"), "but with the next segment");
         assert!(!Window::shut().write(&read_only, b"frame"));
     }
 }
