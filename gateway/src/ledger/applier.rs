@@ -12,7 +12,7 @@ use super::journal::{Batch, Journal, Segment};
 use super::store::{ApplyError, Store};
 
 /// How long rows gather before they are written together, unless somebody wants to read them.
-const GATHER: Duration = Duration::from_millis(100);
+const GATHER: Duration = Duration::from_millis(50);
 /// How often one who waits for rows looks whether there is trouble.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// How long to wait before a failed batch is tried again.
@@ -94,6 +94,8 @@ async fn run(shared: Arc<Shared>) {
     let mut place = Place { segment: None, offset: 0 };
     let mut closing = shared.closing.subscribe();
     loop {
+        // Looked at before the rows are: then what is found is all there will be.
+        let is_last = *closing.borrow_and_update();
         let healthy = match shared.apply_all(&mut place).await {
             Ok(()) => {
                 if shared.trouble.swap(None).is_some() {
@@ -108,7 +110,7 @@ async fn run(shared: Arc<Shared>) {
                 false
             }
         };
-        if *closing.borrow_and_update() {
+        if is_last {
             if healthy {
                 shared.journal.tidy();
             }
@@ -164,14 +166,15 @@ impl Shared {
             let read = bytes.len();
             let taken = self.apply(&segment, bytes).await?;
             place.offset += taken;
+            if taken == read && read < BATCH && !was_sealed {
+                // What came meanwhile gathers first: a transaction costs much for few rows.
+                return Ok(());
+            }
             if taken > 0 {
                 continue;
             }
-            if read > 0 && read < BATCH {
+            if read > 0 {
                 return Err(unreadable(&segment, &"a record is damaged"));
-            }
-            if !was_sealed {
-                return Ok(());
             }
             *place = Place { segment: None, offset: 0 };
             self.journal.front_applied();

@@ -94,7 +94,7 @@ fn record(path: &Path) -> io::Result<Recorder> {
             }
             for one in waiting {
                 // Whoever no longer waits has no use for it.
-                drop(one.send(()));
+                let _gone = one.send(());
             }
         }
     });
